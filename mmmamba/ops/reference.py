@@ -1,0 +1,72 @@
+"""The specification: selective scans as readable fp64 loops, differentiable, sharing no code with any backend.
+
+Layout: tokens are channels-last, ``(batch, L, D)``; maps are ``(batch, H, W, E)``.
+Source: Gu and Dao, "Mamba" (2023), section 3; Liu et al., "VMamba" (2024), section 4.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    *,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    reverse: bool = False,
+) -> Tensor:
+    """``h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t``, ``y_t = C_t h_t + D u_t``, times ``silu(z_t)``, in fp64.
+
+    Arguments and shapes as in :func:`mmmamba.ops.selective_scan`; the result is (batch, L, D) in fp64.
+    """
+    u, delta, A, B, C = u.double(), delta.double(), A.double(), B.double(), C.double()
+    channels = A.shape[0]
+    if B.dim() == 3:
+        B, C = B.unsqueeze(2), C.unsqueeze(2)
+    B = B.repeat_interleave(channels // B.shape[2], dim=2)  # (batch, L, G, N) -> (batch, L, D, N)
+    C = C.repeat_interleave(channels // C.shape[2], dim=2)
+    if delta_bias is not None:
+        delta = delta + delta_bias.double()
+    if delta_softplus:
+        delta = torch.where(delta > 40, delta, torch.log1p(torch.exp(delta.clamp(max=40))))
+    steps = range(u.shape[1])
+    state, outputs = u.new_zeros(u.shape[0], *A.shape), {}
+    for t in reversed(steps) if reverse else steps:
+        state = torch.exp(delta[:, t, :, None] * A) * state + (delta[:, t] * u[:, t]).unsqueeze(-1) * B[:, t]
+        outputs[t] = (state * C[:, t]).sum(-1)
+    y = torch.stack([outputs[t] for t in steps], dim=1)
+    if D is not None:
+        y = y + D.double() * u
+    return y if z is None else y * F.silu(z.double())
+
+
+def selective_scan_2d(
+    x: Tensor,
+    routes: Tensor,
+    x_proj_weight: Tensor,
+    dt_proj_weight: Tensor,
+    dt_proj_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+) -> Tensor:
+    """Scan the pixels of ``x`` along each route with that route's own parameters and sum the outputs, in fp64.
+
+    Arguments and shapes as in :func:`mmmamba.ops.selective_scan_2d`; the result is (batch, H, W, E) in fp64.
+    """
+    tokens = x.double().flatten(1, 2)  # (batch, H, W, E) -> (batch, L, E)
+    dt_rank, d_state = dt_proj_weight.shape[2], A.shape[2]
+    merged = torch.zeros_like(tokens)
+    for k, route in enumerate(routes.long()):
+        u = tokens[:, route]
+        dt, B, C = (u @ x_proj_weight[k].double().T).split([dt_rank, d_state, d_state], dim=-1)
+        delta = dt @ dt_proj_weight[k].double().T
+        y = selective_scan(u, delta, A[k], B, C, D[k], delta_bias=dt_proj_bias[k], delta_softplus=True)
+        merged = merged.index_add(1, route, y)
+    return merged.view(x.shape)

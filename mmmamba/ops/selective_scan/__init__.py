@@ -1,0 +1,3 @@
+from .interface import selective_scan
+
+__all__ = ['selective_scan']
