@@ -1,0 +1,19 @@
+"""The families whose published weights can be read: one line each."""
+
+from torch import nn
+
+from mmmamba.checkpoints.family import Family
+from mmmamba.checkpoints.vmamba import VMAMBA
+
+FAMILIES: tuple[Family, ...] = (VMAMBA,)
+
+
+def family_of(model: nn.Module) -> Family | None:
+    """The family of a backbone, or of the one inside a classifier, detector or segmentor; None without a key map."""
+    name = type(backbone_of(model)).__name__
+    return next((family for family in FAMILIES if family.backbone == name), None)
+
+
+def backbone_of(model: nn.Module) -> nn.Module:
+    """The backbone of a classifier, detector or segmentor; any other model is its own."""
+    return getattr(model, 'backbone', model)

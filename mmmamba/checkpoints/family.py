@@ -1,0 +1,37 @@
+"""What a model family tells the checkpoint room about itself: its key map, and how to read its shapes and arguments."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One published model family.
+
+    "Ours" means the names of a whole model: ``backbone.*`` and, where the authors publish a classifier, ``head.*``.
+
+    Args:
+        name: as the conformance cases spell it, ``'vmamba'``.
+        backbone: class name of the backbone, ``'VMamba'``.
+        stems: names, inside the backbone, of the convolution weights that read the image.
+        is_published: whether these names (without a ``backbone.`` prefix) are the authors'.
+        to_ours: the authors' state dict under our names and shapes.
+        to_published: the reverse, in the authors' order.
+        infer_arch: the ``arch`` dict that fits the shapes of a state dict of ours.
+        describe_arch: an ``arch`` dict as a user would write it: a name where there is one.
+        model_config: ``(constructor, kwargs)`` as published to the config of the model, for ``MODELS.build``.
+    """
+
+    name: str
+    backbone: str
+    stems: tuple[str, ...]
+    is_published: Callable[[Iterable[str]], bool]
+    to_ours: Callable[[Weights], dict[str, Tensor]]
+    to_published: Callable[[Weights], dict[str, Tensor]]
+    infer_arch: Callable[[Weights], dict]
+    describe_arch: Callable[[dict], str]
+    model_config: Callable[[str, dict], dict]

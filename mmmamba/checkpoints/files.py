@@ -1,0 +1,200 @@
+"""Checkpoint files, read without running any code they hold.
+
+``torch.load(weights_only=True)`` with an allow list for what OpenMMLab runs and the authors' training scripts store
+beside the weights: log histories, numpy values, parsed arguments, yacs configs.
+"""
+
+import argparse
+import datetime
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlparse
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import Tensor
+
+# Entries that hold the weights, in order of preference. The authors load ``model``; ``model_ema`` may stand beside it.
+WEIGHT_ENTRIES = ('model', 'state_dict')
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read, or does not fit the model; the message says what to do."""
+
+
+def load_file(path: str | Path, map_location: str | torch.device = 'cpu') -> dict:
+    """Read a checkpoint file; nothing in it is executed.
+
+    Args:
+        path: a ``torch.save`` or ``.safetensors`` file, or the http(s) address of one, which is downloaded once into
+            torch.hub's cache.
+        map_location: where the tensors go, as for ``torch.load``.
+
+    Returns:
+        What the file holds. Log histories come back as mmengine's ``HistoryBuffer``, yacs configs as plain dicts.
+
+    Raises:
+        CheckpointError: if there is no such file, it is no checkpoint, or it holds objects outside the allow list.
+    """
+    path = _download(str(path)) if str(path).startswith(('http://', 'https://')) else Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f'checkpoint {str(path)!r} does not exist; give the path or http(s) address of a file')
+    checkpoint = _read_safetensors(path) if path.suffix == '.safetensors' else _read_torch(path, map_location)
+    if not isinstance(checkpoint, Mapping):
+        raise CheckpointError(f'checkpoint {str(path)!r} holds a {type(checkpoint).__name__}, not a dict of weights')
+    return checkpoint
+
+
+def unwrap(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The weights of a checkpoint: its entry ``model``, else ``state_dict``, else itself; without ``module.`` prefixes.
+
+    The authors load ``model``. Some files hold its moving average beside it: hand in ``checkpoint['model_ema']`` itself
+    to use that.
+
+    Args:
+        checkpoint: what ``load_file`` returns.
+
+    Returns:
+        Names and tensors.
+
+    Raises:
+        CheckpointError: if there are no weights in it.
+    """
+    entry = next((name for name in WEIGHT_ENTRIES if isinstance(checkpoint.get(name), Mapping)), None)
+    weights = checkpoint if entry is None else checkpoint[entry]
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise CheckpointError(
+            f'no weights in this checkpoint: its entries are {sorted(map(str, checkpoint))[:8]}; '
+            f'expected one of {WEIGHT_ENTRIES} or names with tensors'
+        )
+    while all(name.startswith('module.') for name in weights):  # DataParallel, sometimes twice
+        weights = {name.removeprefix('module.'): value for name, value in weights.items()}
+    return dict(weights)
+
+
+def _download(url: str) -> Path:
+    name = Path(urlparse(url).path).name
+    target = Path(torch.hub.get_dir()) / 'checkpoints' / name
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest = re.search(r'-([0-9a-f]{8,})\.', name)  # 'resnet50-0676ba61.pth' carries the start of its sha256
+        try:
+            torch.hub.download_url_to_file(url, str(target), hash_prefix=digest.group(1) if digest else None)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(f'cannot download checkpoint {url!r}: {error}') from error
+    return target
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file as read
+    except ModuleNotFoundError:
+        raise CheckpointError(
+            f'checkpoint {str(path)!r} needs the package safetensors: pip install safetensors'
+        ) from None
+    return read(path)
+
+
+def _read_torch(path: Path, map_location: str | torch.device) -> object:
+    try:
+        with _allow_list():
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_refusal(path, str(error))) from None
+    except (EOFError, KeyError, RuntimeError, UnicodeDecodeError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f'checkpoint {str(path)!r} cannot be read ({_first_line(error)}); '
+            'it is cut off or not a checkpoint: fetch it again'
+        ) from error
+
+
+def _refusal(path: Path, reason: str) -> str:
+    refused = re.search(r'GLOBAL (\S+) ', reason)
+    if refused is None:
+        return (
+            f'checkpoint {str(path)!r} cannot be read as plain weights ({_first_line(reason.split("error: ")[-1])}); '
+            'it is damaged, not a checkpoint, or holds objects that would run code'
+        )
+    return (
+        f'checkpoint {str(path)!r} holds {refused[1]!r}, which is not on the allow list: reading it could run code; '
+        'if you trust the file, save its weights alone: '
+        "torch.save({'model': checkpoint['model']}, path), or allow that class: torch.serialization.add_safe_globals"
+    )
+
+
+def _first_line(error: object) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
+
+
+# The allow list. Stand-ins take the place of callables that are safe only with certain arguments, or that live under a
+# name this machine does not have; the unpickler looks them up by ``__module__`` and ``__qualname__``.
+
+
+def _at(address: str) -> Callable:
+    """Decorator: let a stand-in answer to the dotted name ``address`` inside a checkpoint."""
+
+    def rename(stand_in):
+        stand_in.__module__, _, stand_in.__qualname__ = address.rpartition('.')
+        stand_in.__name__ = stand_in.__qualname__  # torch 2.4 looks here
+        return stand_in
+
+    return rename
+
+
+@_at('builtins.getattr')
+def _history_statistic(owner: object, name: str) -> Callable:
+    """HistoryBuffer stores its statistics as ``getattr(HistoryBuffer, 'mean')``; any other look-up is refused."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise pickle.UnpicklingError(f'GLOBAL getattr({owner!r}, {name!r}) was not allowed')
+    return getattr(owner, name)
+
+
+@_at('yacs.config.CfgNode')
+class _YacsConfig:
+    """The config inside the authors' files (VMamba and others follow Swin): read as a plain dict, without yacs."""
+
+    def __new__(cls) -> OrderedDict:  # the unpickler fills an OrderedDict, never an unknown class
+        return OrderedDict()
+
+
+def _numpy_callables() -> list[Callable]:
+    """Numpy's two rebuilding functions under the module names of numpy 1 and 2."""
+    core = np._core if hasattr(np, '_core') else np.core
+    stand_ins = []
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        for name in ('_reconstruct', 'scalar'):
+            rebuild = getattr(core.multiarray, name)
+            stand_ins.append(_at(f'{module}.{name}')(lambda *args, rebuild=rebuild: rebuild(*args)))
+    return stand_ins
+
+
+ALLOWED = [
+    HistoryBuffer,
+    _history_statistic,
+    _YacsConfig,
+    argparse.Namespace,
+    datetime.datetime,
+    datetime.timedelta,
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(code)) for code in np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?SU'},
+    *_numpy_callables(),
+]
+
+
+@contextmanager
+def _allow_list() -> Iterator[None]:
+    """``torch.serialization.safe_globals`` (torch >= 2.5) with what torch 2.4 offers."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(ALLOWED)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)

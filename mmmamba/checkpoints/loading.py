@@ -1,0 +1,183 @@
+"""Weights into a model and out of it: the authors' layout or ours, complete or an error.
+
+A whole model (classifier, detector, segmentor) takes exactly its own tensors. A backbone takes those of any model that was
+built around one like it, with three allowances, each named in the report:
+
+- what belongs to the other model (heads, necks) is dropped;
+- output norms depend on ``out_indices``: those the backbone has no use for are dropped, and if the checkpoint lacks one,
+  as a classifier does for a dense backbone, all of them start fresh;
+- where the number of input channels differs, the stem's filters are summed for one channel, else repeated over the
+  channels and scaled by old / new, which keeps the size of the response.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mmmamba.checkpoints.families import FAMILIES, backbone_of, family_of
+from mmmamba.checkpoints.family import Family
+from mmmamba.checkpoints.files import CheckpointError, load_file, unwrap
+from mmmamba.checkpoints.key_map import shortened
+
+
+@dataclass
+class LoadReport:
+    """What a load did, by our names.
+
+    Args:
+        matched: tensors that were loaded.
+        missing: tensors of the model that the checkpoint does not hold and that keep their fresh values.
+        unexpected: tensors of the checkpoint that the model has no use for.
+        adapted: loaded tensors that had to be changed to fit, with the change.
+    """
+
+    matched: list[str]
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    adapted: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = [f'{len(self.matched)} tensors loaded']
+        if self.missing:
+            parts.append(f'{len(self.missing)} left fresh ({shortened(self.missing)})')
+        if self.unexpected:
+            parts.append(f'{len(self.unexpected)} of the checkpoint not used ({shortened(self.unexpected)})')
+        parts += [f'{name} {change}' for name, change in self.adapted.items()]
+        return '; '.join(parts)
+
+
+def load_weights(model: nn.Module, source: str | Path | Mapping) -> LoadReport:
+    """Load a checkpoint, in the authors' layout or ours, into a model.
+
+    Args:
+        model: a backbone of ours, or an mmpretrain, mmdet or mmseg model around one. For a backbone without a key map only
+            its own layout is known.
+        source: path or address of a checkpoint, or what it holds.
+
+    Returns:
+        What was loaded and, for a backbone, what was left fresh or not used; a whole model has nothing to leave.
+
+    Raises:
+        CheckpointError: if the file cannot be read, or its tensors do not fit the model.
+    """
+    origin = 'the state dict' if isinstance(source, Mapping) else f'checkpoint {str(source)!r}'
+    weights = _whole_model_names(unwrap(source if isinstance(source, Mapping) else load_file(source)), model)
+    own = model.state_dict()
+    report = LoadReport(matched=[])
+    if backbone_of(model) is model:
+        weights = _for_backbone(weights, own, family_of(model), report)
+    _check_fit(model, origin, own, weights, report)
+    report.matched = [name for name in own if name in weights]
+    model.load_state_dict({**own, **weights}, strict=True)
+    return report
+
+
+def export(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a model as its authors publish them.
+
+    Args:
+        model: a backbone, or a classifier around one.
+
+    Returns:
+        Names, shapes and order of the authors' state dict.
+
+    Raises:
+        CheckpointError: if the model is of no family with a key map, or holds tensors the authors' model has not.
+    """
+    family = family_of(model)
+    if family is None:
+        known = [family.backbone for family in FAMILIES]
+        raise CheckpointError(f'no key map for a {type(backbone_of(model)).__name__}; there are maps for {known}')
+    own = model.state_dict()
+    return family.to_published(_prefixed(own) if backbone_of(model) is model else own)
+
+
+def _whole_model_names(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Our names of a whole model (``backbone.*``, ``head.*`` ...), from any of the layouts a checkpoint may have."""
+    is_whole = any(name.startswith('backbone.') for name in weights)
+    inside = {
+        name.removeprefix('backbone.'): w for name, w in weights.items() if name.startswith('backbone.') or not is_whole
+    }
+    around = {name: w for name, w in weights.items() if is_whole and not name.startswith('backbone.')}
+    family = family_of(model)
+    if family and family.is_published(inside):
+        return {**family.to_ours(inside), **around}
+    return {**_prefixed(inside), **around}
+
+
+def _prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f'backbone.{name}': tensor for name, tensor in weights.items()}
+
+
+def _for_backbone(
+    weights: dict[str, Tensor], own: Mapping[str, Tensor], family: Family | None, report: LoadReport
+) -> dict[str, Tensor]:
+    """Take the backbone's share of a whole model, making the allowances that the head of this file lists."""
+    report.unexpected += [name for name in weights if not name.startswith('backbone.')]
+    mine = {name.removeprefix('backbone.'): w for name, w in weights.items() if name.startswith('backbone.')}
+    norms = {name for name in own if name.startswith('out_norms.')}
+    if not norms <= set(mine):
+        report.missing += sorted(norms)
+    usable = set() if report.missing else norms
+    unusable = [name for name in mine if name.startswith('out_norms.') and name not in usable]
+    report.unexpected += unusable
+    mine = {name: tensor for name, tensor in mine.items() if name not in unusable}
+    for name in family.stems if family else ():
+        if name in mine and name in own and mine[name].shape[1] != own[name].shape[1]:
+            mine[name] = _with_channels(mine[name], own[name].shape[1])
+            report.adapted[name] = f'made for {own[name].shape[1]} input channels'
+    return mine
+
+
+def _with_channels(weight: Tensor, channels: int) -> Tensor:
+    """A stem's filters for another number of input channels, (out, old, k, k) -> (out, channels, k, k)."""
+    old = weight.shape[1]
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    return weight[:, torch.arange(channels) % old] * (old / channels)
+
+
+def _check_fit(
+    model: nn.Module, origin: str, own: Mapping[str, Tensor], weights: Mapping[str, Tensor], report: LoadReport
+) -> None:
+    missing = [name for name in own if name not in weights and name not in report.missing]
+    unexpected = [name for name in weights if name not in own]
+    reshaped = [
+        f'{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}'
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
+    ]
+    found = (('missing', missing), ('not expected', unexpected), ('of another shape', reshaped))
+    differences = [f'{len(names)} are {what} ({shortened(names, 3)})' for what, names in found if names]
+    if differences:
+        raise CheckpointError(
+            f'{origin} does not fit this {type(model).__name__} of {len(own)} tensors: {"; ".join(differences)}.'
+            f'{_advice(model, own, weights, missing)}'
+        )
+
+
+def _advice(model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, Tensor], missing: list[str]) -> str:
+    """What to do about a checkpoint that does not fit, as far as names and shapes tell."""
+    family = family_of(model)
+    is_backbone = backbone_of(model) is model
+    if family:
+        there, here = (_prefixed(w) if is_backbone else w for w in (weights, own))
+        try:
+            held = family.infer_arch(there)
+        except CheckpointError:
+            return f' It holds no {family.backbone}.'
+        built = family.infer_arch(here)
+        if held != built:
+            return (
+                f' It holds a {family.backbone} {family.describe_arch(held)}, '
+                f'the config builds {family.describe_arch(built)}: set arch={family.describe_arch(held)}.'
+            )
+    if missing and not any(name.startswith('backbone.') for name in missing) and not is_backbone:
+        return (
+            ' Its backbone fits; to start from that alone, give the backbone '
+            "init_cfg=dict(type='mmmamba.Pretrained', checkpoint=...), or load_weights(model.backbone, ...)."
+        )
+    return ''

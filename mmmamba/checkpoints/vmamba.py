@@ -1,0 +1,328 @@
+"""VMamba, every release: the v0 files of January 2024 to the s1l8 and s2l15 ones, classifiers and dense backbones.
+
+Source: the authors' names and shapes in MzeroMiko/VMamba at 2ed52ea.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from mmmamba.checkpoints.family import Family, Weights
+from mmmamba.checkpoints.files import CheckpointError
+from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
+from mmmamba.models.backbones.vmamba import ARCHS
+
+STEM = {
+    'v1': (('patch_embed.0.**', 'patch_embed.conv.**'), ('patch_embed.2.**', 'patch_embed.norm.**')),
+    'v2': (
+        ('patch_embed.0.**', 'patch_embed.conv1.**'),
+        ('patch_embed.2.**', 'patch_embed.norm1.**'),
+        ('patch_embed.5.**', 'patch_embed.conv2.**'),
+        ('patch_embed.7.**', 'patch_embed.norm2.**'),
+    ),
+}
+MIXER = (
+    ('x_proj_weight', 'x_proj_weight'),
+    ('A_logs', 'A_log'),
+    ('Ds', 'D'),
+    ('dt_projs_weight', 'dt_proj_weight'),
+    ('dt_projs_bias', 'dt_proj_bias'),
+    ('out_norm.**', 'out_norm.**'),
+    ('in_proj.**', 'in_proj.**'),
+    ('conv2d.**', 'conv.**'),
+    ('out_proj.**', 'out_proj.**'),
+)
+MIXER_V0 = (*MIXER[:5], *MIXER[6:8], MIXER[5], MIXER[8])  # the same names; v0 registers out_norm later
+DOWNSAMPLE = {
+    'merge': (('reduction.**', 'reduction.**'), ('norm.**', 'norm.**')),
+    'conv': (('1.**', 'conv.**'), ('3.**', 'norm.**')),
+}
+# Names that older and newer files use for the same tensors; read, never written.
+ALIASES = (
+    ('patch_embed.proj.**', 'patch_embed.conv.**'),
+    ('patch_embed.norm.**', 'patch_embed.norm.**'),
+    ('layers.*.blocks.*.ln_1.**', 'stages.*.blocks.*.norm1.**'),
+    ('layers.*.blocks.*.op.x_proj.weight', 'stages.*.blocks.*.mixer.x_proj_weight'),
+    ('layers.*.blocks.*.op.dt_projs.weight', 'stages.*.blocks.*.mixer.dt_proj_weight'),
+    *((f'layers.*.blocks.*.self_attention.{old}', f'stages.*.blocks.*.mixer.{new}') for old, new in MIXER),
+)
+
+
+def key_map(stem: str, downsample: str, mixer: Pairs, last_stage: int | None) -> Pairs:
+    """``(published, ours)`` names of one release, in the authors' order.
+
+    Args:
+        stem: ``'v1'`` or ``'v2'``.
+        downsample: ``'merge'`` (v1) or ``'conv'`` (v2, v3).
+        mixer: ``MIXER`` or, for the order of the v0 files, ``MIXER_V0``.
+        last_stage: index of the stage whose output norm is the classifier's; None for a dense backbone.
+
+    Returns:
+        Pairs for ``rename``; ours are names of a whole model.
+    """
+    block = 'layers.*.blocks.*', 'stages.*.blocks.*'
+    backbone = [
+        *STEM[stem],
+        (f'{block[0]}.norm.**', f'{block[1]}.norm1.**'),
+        *((f'{block[0]}.op.{old}', f'{block[1]}.mixer.{new}') for old, new in mixer),
+        (f'{block[0]}.norm2.**', f'{block[1]}.norm2.**'),
+        (f'{block[0]}.mlp.**', f'{block[1]}.mlp.**'),
+        *((f'layers.*.downsample.{old}', f'stages.*.downsample.{new}') for old, new in DOWNSAMPLE[downsample]),
+    ]
+    head = ()
+    if last_stage is None:
+        backbone.append(('outnorm*.**', 'out_norms.*.**'))
+    else:
+        backbone.append(('classifier.norm.**', f'out_norms.{last_stage}.**'))
+        head = (('classifier.head.**', 'head.fc.**'),)
+    return (*((old, f'backbone.{new}') for old, new in backbone), *head)
+
+
+def is_published(names: Iterable[str]) -> bool:
+    """Whether a backbone's tensors carry the authors' names."""
+    return any(name.startswith('layers.') for name in names)
+
+
+def to_ours(published: Weights) -> dict[str, Tensor]:
+    """The authors' state dict, of any release, under our names and shapes.
+
+    Args:
+        published: a classifier (``classifier.*``, in the oldest files ``norm`` and ``head``) or a dense backbone
+            (``outnorm*``).
+
+    Returns:
+        ``backbone.*`` and, of a classifier, ``head.fc.*``.
+
+    Raises:
+        CheckpointError: if a name has no place in the key map, or tensors are missing.
+    """
+    last_stage = len(_indices(published, 'layers')) - 1
+    is_classifier = any(name.startswith(('classifier.', 'head.')) for name in published)
+    pairs = key_map(
+        stem='v2' if 'patch_embed.5.weight' in published else 'v1',
+        downsample='merge' if any('.downsample.reduction.' in name for name in published) else 'conv',
+        mixer=MIXER,
+        last_stage=last_stage if is_classifier else None,
+    )
+    aliases = [(old, f'backbone.{new}') for old, new in (*ALIASES, ('norm.**', f'out_norms.{last_stage}.**'))]
+    ours = rename(published, (*pairs, *aliases, ('head.**', 'head.fc.**')), 'published VMamba')
+    try:
+        return {name: _our_shape(name, ours) for name in ours}
+    except KeyError as error:
+        raise CheckpointError(f'published VMamba: the file is incomplete, {error.args[0]!r} is missing') from None
+
+
+def to_published(ours: Weights) -> dict[str, Tensor]:
+    """Our state dict under the authors' current names and shapes, in their order.
+
+    Args:
+        ours: ``backbone.*`` and, of a classifier, ``head.fc.*``.
+
+    Returns:
+        What the authors' VSSM (with a head) or Backbone_VSSM (without) loads.
+
+    Raises:
+        CheckpointError: if a name has no place in the key map.
+    """
+    stages = _indices(ours, 'backbone.stages')
+    pairs = key_map(
+        stem='v2' if 'backbone.patch_embed.conv2.weight' in ours else 'v1',
+        downsample='merge' if any('.downsample.reduction.' in name for name in ours) else 'conv',
+        mixer=MIXER_V0 if infer_arch(ours)['gate'] else MIXER,
+        last_stage=len(stages) - 1 if 'head.fc.weight' in ours else None,
+    )
+    published = rename(ours, reverse(pairs), 'VMamba')
+    for name, tensor in published.items():
+        if name.endswith(('.A_logs', '.Ds')):
+            published[name] = tensor.flatten(0, 1)  # (K, E, N) -> (K*E, N)
+    return in_order_of(pairs, published)
+
+
+def infer_arch(ours: Weights) -> dict:
+    """The ``arch`` of a VMamba from the shapes of its tensors.
+
+    Args:
+        ours: a state dict under our names; only ``backbone.*`` is looked at.
+
+    Returns:
+        The keys of ``VMamba``'s ``arch`` that show in shapes: all but the drop path rate.
+
+    Raises:
+        CheckpointError: if a tensor that a VMamba must have is missing.
+    """
+    try:
+        return _arch_from_shapes(ours)
+    except KeyError as error:
+        raise CheckpointError(f'these are not the weights of a VMamba: {error.args[0]!r} is missing') from None
+
+
+def _indices(weights: Weights, prefix: str) -> list[int]:
+    pattern = re.compile(rf'{re.escape(prefix)}\.(\d+)\.')
+    return sorted({int(match[1]) for match in map(pattern.match, weights) if match})
+
+
+def _our_shape(name: str, ours: Weights) -> Tensor:
+    """One tensor under our name in our shape; the files hold it flat, or as a 1x1 convolution."""
+    tensor = ours[name]
+    mixer, _, leaf = name.rpartition('.mixer.')
+    if leaf in ('x_proj_weight', 'dt_proj_weight', 'A_log', 'D'):
+        width = ours[f'{mixer}.mixer.out_proj.weight'].shape[1]
+        routes = ours[f'{mixer}.mixer.D'].numel() // width
+        shape = {'x_proj_weight': (routes, -1, width), 'D': (routes, width)}.get(leaf, (routes, width, -1))
+        return tensor.reshape(shape)
+    is_pointwise = name.endswith(('_proj.weight', 'fc1.weight', 'fc2.weight', 'head.fc.weight', 'reduction.weight'))
+    return tensor.flatten(1) if is_pointwise else tensor  # (out, in, 1, 1) -> (out, in)
+
+
+def _arch_from_shapes(ours: Weights) -> dict:
+    stages = _indices(ours, 'backbone.stages')
+    first = 'backbone.stages.0.blocks.0'
+    dims = [ours[f'backbone.stages.{i}.blocks.0.norm1.weight'].shape[0] for i in stages]
+    ranks = [ours[f'backbone.stages.{i}.blocks.0.mixer.dt_proj_weight'].shape[2] for i in stages]
+    width = ours[f'{first}.mixer.out_proj.weight'].shape[1]
+    has_mlp = f'{first}.mlp.fc1.weight' in ours
+    return dict(
+        depths=[len(_indices(ours, f'backbone.stages.{i}.blocks')) for i in stages],
+        embed_dims=dims,
+        d_state=ours[f'{first}.mixer.A_log'].shape[2],
+        ssm_ratio=width / dims[0],
+        dt_rank='auto' if ranks == [math.ceil(dim / 16) for dim in dims] else ranks[0],
+        conv_bias=f'{first}.mixer.conv.bias' in ours,
+        gate=ours[f'{first}.mixer.in_proj.weight'].shape[0] == 2 * width,
+        mlp_ratio=ours[f'{first}.mlp.fc1.weight'].shape[0] / dims[0] if has_mlp else 0.0,
+        patch_embed='v2' if 'backbone.patch_embed.conv2.weight' in ours else 'v1',
+        downsample=_downsample_version(ours),
+    )
+
+
+def _downsample_version(ours: Weights) -> str:
+    if 'backbone.stages.0.downsample.reduction.weight' in ours:
+        return 'v1'
+    return {2: 'v2', 3: 'v3'}[ours['backbone.stages.0.downsample.conv.weight'].shape[-1]]
+
+
+def describe_arch(arch: dict) -> str:
+    """An ``arch`` as one writes it in a config: its name if it has one, else the dict.
+
+    Args:
+        arch: what ``infer_arch`` returns.
+
+    Returns:
+        ``"'tiny_s1l8'"`` or ``"dict(depths=...)"``.
+    """
+    for name, known in ARCHS.items():
+        if all(known.get(key) == value for key, value in arch.items()):
+            return repr(name)
+    return f'dict({", ".join(f"{key}={value!r}" for key, value in arch.items())})'
+
+
+# What the authors' constructor does where a case does not say.
+PUBLISHED_DEFAULTS = dict(
+    patch_size=4, in_chans=3, num_classes=1000, depths=[2, 2, 9, 2], dims=[96, 192, 384, 768], ssm_d_state=16, ssm_ratio=2.0,
+    ssm_dt_rank='auto', ssm_act_layer='silu', ssm_conv=3, ssm_conv_bias=True, ssm_drop_rate=0.0, forward_type='v2',
+    mlp_ratio=4.0, mlp_act_layer='gelu', mlp_drop_rate=0.0, gmlp=False, drop_path_rate=0.1, patch_norm=True, norm_layer='ln',
+    downsample_version='v2', patchembed_version='v1', posembed=False,
+)  # fmt: skip
+# The values that VMamba builds; every released model keeps to them.
+SUPPORTED = dict(
+    patch_size=(4,), ssm_act_layer=('silu',), ssm_conv=(3,), ssm_drop_rate=(0,), mlp_act_layer=('gelu',), mlp_drop_rate=(0,),
+    gmlp=(False,), patch_norm=(True,), norm_layer=('ln', 'ln2d'), downsample_version=('v1', 'v2', 'v3'),
+    patchembed_version=('v1', 'v2'), posembed=(False,),
+)  # fmt: skip
+# They decide initial values, memory or the position embedding that is off: nothing that loaded weights could show.
+IRRELEVANT = ('ssm_init', 'use_checkpoint', 'imgsize', 'pretrained', 'out_indices')
+
+
+def arch_from_published_kwargs(kwargs: dict) -> dict:
+    """Our ``arch`` for the authors' constructor arguments.
+
+    Args:
+        kwargs: keyword arguments of ``VSSM`` or ``Backbone_VSSM``; what is left out takes the authors' default.
+
+    Returns:
+        The ``arch`` dict of ``VMamba``.
+
+    Raises:
+        ValueError: if an argument, or its value, has no counterpart here.
+    """
+    unknown = sorted(set(kwargs) - set(PUBLISHED_DEFAULTS) - set(IRRELEVANT))
+    if unknown:
+        raise ValueError(f'VMamba: published arguments {unknown} are not known here')
+    args = {**PUBLISHED_DEFAULTS, **kwargs}
+    for name, values in SUPPORTED.items():
+        value = args[name].lower() if isinstance(args[name], str) else args[name]
+        if value not in values:
+            raise ValueError(f'VMamba: published {name}={args[name]!r} is not supported; expected one of {values}')
+    depths, dims = list(args['depths']), args['dims']
+    return dict(
+        depths=depths,
+        embed_dims=[dims * 2**i for i in range(len(depths))] if isinstance(dims, int) else list(dims),
+        d_state=args['ssm_d_state'],
+        ssm_ratio=args['ssm_ratio'],
+        dt_rank=args['ssm_dt_rank'],
+        conv_bias=args['ssm_conv_bias'] or args['forward_type'] in ('v0', 'v0seq'),  # v0 does not look at it
+        gate=_is_gated(args['forward_type']),
+        mlp_ratio=args['mlp_ratio'],
+        patch_embed=args['patchembed_version'],
+        downsample=args['downsample_version'],
+    )
+
+
+def model_config(constructor: str, kwargs: dict) -> dict:
+    """The config that builds the model of a published call.
+
+    Args:
+        constructor: ``'VSSM(...)'`` (an mmpretrain classifier here) or ``'Backbone_VSSM(...)'`` (a backbone).
+        kwargs: the published keyword arguments.
+
+    Returns:
+        A dict for ``MODELS.build``.
+
+    Raises:
+        ValueError: if an argument, or its value, has no counterpart here.
+    """
+    arch = arch_from_published_kwargs(kwargs)
+    args = {**PUBLISHED_DEFAULTS, **kwargs}
+    backbone = dict(
+        type='mmmamba.VMamba',
+        arch=arch,
+        in_channels=args['in_chans'],
+        drop_path_rate=args['drop_path_rate'],
+        out_indices=tuple(args.get('out_indices', range(len(arch['depths'])))),
+    )
+    if constructor.startswith('Backbone_'):
+        return backbone
+    last = len(arch['depths']) - 1
+    return dict(
+        type='mmpretrain.ImageClassifier',
+        backbone=dict(backbone, out_indices=(last,)),
+        neck=dict(type='mmpretrain.GlobalAveragePooling'),
+        head=dict(
+            type='mmpretrain.LinearClsHead', num_classes=args['num_classes'], in_channels=arch['embed_dims'][last]
+        ),
+    )
+
+
+def _is_gated(forward_type: str) -> bool:
+    """v0 always has the gate; v01 to v4 are implementations of one function, gated unless the name says ``_noz``."""
+    if not re.fullmatch(r'v0(seq)?|v(01|02|03|04|05|1|2|3|4)(_no32|_noz)*', forward_type):
+        raise ValueError(
+            f'VMamba: published forward_type={forward_type!r} is not supported; '
+            "expected 'v0', or 'v01' to 'v05', 'v2', 'v3', with or without '_noz'"
+        )
+    return '_noz' not in forward_type
+
+
+VMAMBA = Family(
+    name='vmamba',
+    backbone='VMamba',
+    stems=('patch_embed.conv.weight', 'patch_embed.conv1.weight'),
+    is_published=is_published,
+    to_ours=to_ours,
+    to_published=to_published,
+    infer_arch=infer_arch,
+    describe_arch=describe_arch,
+    model_config=model_config,
+)
