@@ -1,11 +1,11 @@
 """Weights into a model and out of it: the authors' layout or ours, complete or an error.
 
-A whole model (classifier, detector, segmentor) takes exactly its own tensors. A backbone takes those of any model that was
-built around one like it, with three allowances, each named in the report:
+A whole model (classifier, detector, segmentor) takes exactly its own tensors. A backbone takes those of any model that
+was built around one like it, with three allowances, each named in the report:
 
 - what belongs to the other model (heads, necks) is dropped;
-- output norms depend on ``out_indices``: those the backbone has no use for are dropped, and if the checkpoint lacks one,
-  as a classifier does for a dense backbone, all of them start fresh;
+- output norms depend on ``out_indices``: those the backbone has no use for are dropped, and if the checkpoint lacks
+  one, as a classifier does for a dense backbone, all of them start fresh;
 - where the number of input channels differs, the stem's filters are summed for one channel, else repeated over the
   channels and scaled by old / new, which keeps the size of the response.
 """
@@ -53,8 +53,8 @@ def load_weights(model: nn.Module, source: str | Path | Mapping) -> LoadReport:
     """Load a checkpoint, in the authors' layout or ours, into a model.
 
     Args:
-        model: a backbone of ours, or an mmpretrain, mmdet or mmseg model around one. For a backbone without a key map only
-            its own layout is known.
+        model: a backbone of ours, or an mmpretrain, mmdet or mmseg model around one. For a backbone without a key map
+            only its own layout is known.
         source: path or address of a checkpoint, or what it holds.
 
     Returns:
@@ -97,15 +97,21 @@ def export(model: nn.Module) -> dict[str, Tensor]:
 
 def _whole_model_names(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Our names of a whole model (``backbone.*``, ``head.*`` ...), from any of the layouts a checkpoint may have."""
-    is_whole = any(name.startswith('backbone.') for name in weights)
-    inside = {
-        name.removeprefix('backbone.'): w for name, w in weights.items() if name.startswith('backbone.') or not is_whole
-    }
-    around = {name: w for name, w in weights.items() if is_whole and not name.startswith('backbone.')}
+    if any(name.startswith('backbone.') for name in weights):
+        inside, around = _split(weights)
+    else:
+        inside, around = weights, {}
     family = family_of(model)
     if family and family.is_published(inside):
         return {**family.to_ours(inside), **around}
     return {**_prefixed(inside), **around}
+
+
+def _split(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A whole model's tensors: the backbone's, without the prefix, and those around it."""
+    inside = {name.removeprefix('backbone.'): w for name, w in weights.items() if name.startswith('backbone.')}
+    around = {name: w for name, w in weights.items() if not name.startswith('backbone.')}
+    return inside, around
 
 
 def _prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -116,8 +122,8 @@ def _for_backbone(
     weights: dict[str, Tensor], own: Mapping[str, Tensor], family: Family | None, report: LoadReport
 ) -> dict[str, Tensor]:
     """Take the backbone's share of a whole model, making the allowances that the head of this file lists."""
-    report.unexpected += [name for name in weights if not name.startswith('backbone.')]
-    mine = {name.removeprefix('backbone.'): w for name, w in weights.items() if name.startswith('backbone.')}
+    mine, around = _split(weights)
+    report.unexpected += around
     norms = {name for name in own if name.startswith('out_norms.')}
     if not norms <= set(mine):
         report.missing += sorted(norms)

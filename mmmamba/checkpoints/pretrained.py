@@ -12,8 +12,8 @@ from mmmamba.registry import WEIGHT_INITIALIZERS
 class Pretrained:
     """Load a checkpoint, the authors' or ours, strictly, and log what was loaded.
 
-    ``init_cfg=dict(type='mmmamba.Pretrained', checkpoint='vssm1_tiny.pth')``. Unlike mmengine's ``Pretrained`` it knows the
-    authors' layouts, and tensors that do not fit are an error. In a list of initializers it comes last.
+    ``init_cfg=dict(type='mmmamba.Pretrained', checkpoint='vssm1_tiny.pth')``. Unlike mmengine's ``Pretrained`` it knows
+    the authors' layouts, and tensors that do not fit are an error. In a list of initializers it comes last.
 
     Args:
         checkpoint: path or http(s) address.
