@@ -18,3 +18,4 @@ RUNNERS = Registry('runner', parent=MMENGINE_RUNNERS, scope='mmmamba', locations
 WEIGHT_INITIALIZERS = Registry(
     'weight initializer', parent=MMENGINE_WEIGHT_INITIALIZERS, scope='mmmamba', locations=['mmmamba.checkpoints']
 )
+SCANS = Registry('scan', scope='mmmamba', locations=['mmmamba.scans'])

@@ -61,4 +61,6 @@ def resolve_backend(name: str, device: torch.device) -> str:
 
 def _check_name(name: str) -> None:
     if name != 'auto' and name not in BACKENDS:
-        raise ValueError(f'backend {name!r} is not one of {("auto", *BACKENDS)} (argument, use_backend or MMMAMBA_BACKEND)')
+        raise ValueError(
+            f'backend {name!r} is not one of {("auto", *BACKENDS)} (argument, use_backend or MMMAMBA_BACKEND)'
+        )

@@ -73,7 +73,9 @@ def _check(
     if u.dim() != 3 or u.shape[1] == 0:
         raise ValueError(f'selective_scan: expected u of shape (batch, L, D) with L >= 1, got {tuple(u.shape)}')
     if A.dim() != 2 or A.shape[0] != u.shape[2]:
-        raise ValueError(f'selective_scan: expected A of shape (D, N) with D = {u.shape[2]} as in u, got {tuple(A.shape)}')
+        raise ValueError(
+            f'selective_scan: expected A of shape (D, N) with D = {u.shape[2]} as in u, got {tuple(A.shape)}'
+        )
     if B.dim() != 4 or B.shape[2] == 0 or u.shape[2] % B.shape[2]:
         raise ValueError(
             f'selective_scan: expected B of shape (batch, L, G, N) with G dividing D = {u.shape[2]}, got {tuple(B.shape)}'
@@ -89,9 +91,19 @@ def _check(
     ):
         if tensor is not None and tuple(tensor.shape) != shape:
             raise ValueError(f'selective_scan: expected {name} of shape {shape}, got {tuple(tensor.shape)}')
-    for name, tensor in (('delta', delta), ('A', A), ('B', B), ('C', C), ('D', D), ('z', z), ('delta_bias', delta_bias)):
+    for name, tensor in (
+        ('delta', delta),
+        ('A', A),
+        ('B', B),
+        ('C', C),
+        ('D', D),
+        ('z', z),
+        ('delta_bias', delta_bias),
+    ):
         if tensor is not None and tensor.device != u.device:
-            raise ValueError(f'selective_scan: {name} is on {tensor.device} and u on {u.device}; move them to one device')
+            raise ValueError(
+                f'selective_scan: {name} is on {tensor.device} and u on {u.device}; move them to one device'
+            )
 
 
 @torch.library.custom_op('mmmamba::selective_scan', mutates_args=())

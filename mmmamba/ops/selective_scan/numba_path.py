@@ -21,7 +21,7 @@ from torch import Tensor
 from .numba_math import exp, logistic, softplus
 
 # 4 AVX2 or 2 AVX-512 vectors of fp32 a state row; 16 x 64 states stay in L1. Chosen on 2 cores of a Xeon, 2026-11-24.
-_CHANNEL_BLOCK = 32
+_CHANNEL_BLOCK = 128
 # Steps recomputed at a time in the backward pass.
 _CHUNK = 64
 
@@ -233,7 +233,9 @@ def _backward_units(
     steps = routes.shape[1]
     blocks, chunks = -(-channels // _CHANNEL_BLOCK), -(-steps // _CHUNK)
     starts = np.zeros((chunks, d_state, _CHANNEL_BLOCK), u.dtype)  # state before each chunk
-    states = np.zeros((_CHUNK + 1, d_state, _CHANNEL_BLOCK), u.dtype)  # before the first step of a chunk, then after each
+    states = np.zeros(
+        (_CHUNK + 1, d_state, _CHANNEL_BLOCK), u.dtype
+    )  # before the first step of a chunk, then after each
     decays = np.zeros((_CHUNK, d_state, _CHANNEL_BLOCK), u.dtype)
     dt = np.zeros((_CHUNK, _CHANNEL_BLOCK), u.dtype)
     drive = np.zeros((_CHUNK, _CHANNEL_BLOCK), u.dtype)

@@ -65,7 +65,9 @@ def _check(
     D: Tensor,
 ) -> None:
     if x.dim() != 4 or x.shape[1] * x.shape[2] == 0:
-        raise ValueError(f'selective_scan_2d: expected x of shape (batch, H, W, E) with H, W >= 1, got {tuple(x.shape)}')
+        raise ValueError(
+            f'selective_scan_2d: expected x of shape (batch, H, W, E) with H, W >= 1, got {tuple(x.shape)}'
+        )
     pixels, channels = x.shape[1] * x.shape[2], x.shape[3]
     if routes.dim() != 2 or routes.dtype != torch.int64 or not 1 <= routes.shape[1] <= pixels:
         raise ValueError(
@@ -91,9 +93,13 @@ def _check(
                 f'{d_state} and dt_rank {dt_rank}, got {tuple(tensor.shape)}'
             )
         if tensor.device != x.device:
-            raise ValueError(f'selective_scan_2d: {name} is on {tensor.device} and x on {x.device}; move them to one device')
+            raise ValueError(
+                f'selective_scan_2d: {name} is on {tensor.device} and x on {x.device}; move them to one device'
+            )
     if routes.device != x.device:
-        raise ValueError(f'selective_scan_2d: routes are on {routes.device} and x on {x.device}; move them to one device')
+        raise ValueError(
+            f'selective_scan_2d: routes are on {routes.device} and x on {x.device}; move them to one device'
+        )
 
 
 @torch.library.custom_op('mmmamba::selective_scan_2d', mutates_args=())

@@ -1,0 +1,40 @@
+"""Halving a channels-last map between stages: (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), C')."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PatchMerging(nn.Module):
+    """Four neighbours' channels side by side, LayerNorm, Linear without bias (VMamba "v1", Swin).
+
+    An odd map is padded with zeros at the bottom and right, before the norm.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * in_channels)
+        self.reduction = nn.Linear(4 * in_channels, out_channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = _pad_to_even(x)
+        neighbours = [x[:, i::2, j::2] for i, j in ((0, 0), (1, 0), (0, 1), (1, 1))]  # (row, column) offsets
+        return self.reduction(self.norm(torch.cat(neighbours, dim=-1)))
+
+
+class ConvDownsample(nn.Module):
+    """Convolution of stride 2, then LayerNorm: 3x3 with padding (VMamba "v3") or 2x2 on an evenly padded map ("v2")."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=2, padding=(kernel_size - 1) // 2)
+        self.norm = nn.LayerNorm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.conv.kernel_size == (2, 2):
+            x = _pad_to_even(x)
+        return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+def _pad_to_even(x: Tensor) -> Tensor:
+    return F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))

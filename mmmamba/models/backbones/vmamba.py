@@ -1,0 +1,219 @@
+"""VMamba: Visual State Space Model.
+
+Paper: Liu et al., "VMamba: Visual State Space Model", NeurIPS 2024, https://arxiv.org/abs/2401.10166.
+Authors' code: MzeroMiko/VMamba (MIT). Layout inside: channels-last (B, H, W, C).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torchvision.ops import StochasticDepth
+
+from mmmamba.layers import SS2D, ConvDownsample, ConvStem, Mlp, PatchEmbed, PatchMerging
+from mmmamba.registry import MODELS
+from mmmamba.scans import Scan
+
+# What an arch dict may say and, for all but the first two, what holds where it does not.
+ARCH_DEFAULTS = dict(
+    embed_dims=None,  # channels of each stage
+    depths=None,  # blocks of each stage
+    d_state=1,
+    ssm_ratio=2.0,
+    dt_rank='auto',
+    conv_bias=False,
+    gate=False,
+    mlp_ratio=4.0,  # 0: blocks without an MLP
+    patch_embed='v2',
+    patch_size=4,
+    downsample='v3',
+    drop_path_rate=0.0,
+)
+
+
+def _arch(width: int, third_depth: int, drop_path_rate: float, **differences) -> dict:
+    embed_dims = [width, 2 * width, 4 * width, 8 * width]
+    return dict(embed_dims=embed_dims, depths=[2, 2, third_depth, 2], drop_path_rate=drop_path_rate, **differences)
+
+
+_V0 = dict(d_state=16, conv_bias=True, gate=True, mlp_ratio=0.0, patch_embed='v1', downsample='v1')
+
+# Published architectures; "s2l15" is ssm_ratio 2 with 15 blocks in the third stage, "v0" the first release.
+ARCH = {
+    'tiny_s1l8': _arch(96, 8, 0.2, ssm_ratio=1.0),
+    'tiny_s2l5': _arch(96, 5, 0.2),
+    'small_s2l15': _arch(96, 15, 0.3),
+    'small_s1l20': _arch(96, 20, 0.3, ssm_ratio=1.0),
+    'base_s2l15': _arch(128, 15, 0.6),
+    'base_s1l20': _arch(128, 20, 0.5, ssm_ratio=1.0),
+    'v0_tiny': _arch(96, 9, 0.2, **_V0),
+    'v0_small': _arch(96, 27, 0.3, **_V0),
+    'v0_base': _arch(128, 27, 0.6, **_V0),
+}
+ARCH.update(tiny=ARCH['tiny_s1l8'], small=ARCH['small_s2l15'], base=ARCH['base_s2l15'])
+
+PATCH_EMBEDS = {'v1': PatchEmbed, 'v2': ConvStem}
+
+
+class VMambaBlock(nn.Module):
+    """``x + SS2D(LN(x))``, then ``x + MLP(LN(x))`` where there is an MLP; (B, H, W, C) to the same shape."""
+
+    def __init__(self, embed_dims: int, arch: dict, scan: str | Sequence[str] | Scan, drop_path_rate: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dims)
+        mixer_keys = ('d_state', 'ssm_ratio', 'dt_rank', 'conv_bias', 'gate')
+        self.mixer = SS2D(embed_dims, scan=scan, **{key: arch[key] for key in mixer_keys})
+        self.drop_path = StochasticDepth(drop_path_rate, mode='row')
+        self.mlp = None
+        if arch['mlp_ratio'] > 0:
+            self.norm2 = nn.LayerNorm(embed_dims)
+            self.mlp = Mlp(embed_dims, int(embed_dims * arch['mlp_ratio']))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.mixer(self.norm1(x)))
+        if self.mlp is not None:
+            x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return x
+
+
+class VMambaStage(nn.Module):
+    """Blocks at one resolution, and the downsampling that leads to the next stage (none in the last)."""
+
+    def __init__(self, blocks: Sequence[VMambaBlock], downsample: nn.Module | None, with_cp: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+        self.with_cp = with_cp
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            recompute = self.with_cp and torch.is_grad_enabled()
+            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
+        return x
+
+
+@MODELS.register_module()
+class VMamba(BaseModule):
+    """VMamba backbone: (B, in_channels, H, W) of any size to a tuple of (B, C_i, H_i, W_i) maps at strides 4, 8, 16, 32.
+
+    Args:
+        arch: a published architecture, ``tiny`` (= ``tiny_s1l8``), ``tiny_s2l5``, ``small`` (= ``small_s2l15``),
+            ``small_s1l20``, ``base`` (= ``base_s2l15``), ``base_s1l20``, ``v0_tiny``, ``v0_small``, ``v0_base``, or a dict
+            with ``embed_dims`` and ``depths`` (a number per stage) and any of the other keys of ``ARCH_DEFAULTS``.
+        in_channels: channels of the image.
+        scan: the scan of every block: a name or a list of routes.
+        out_indices: the stages whose maps are returned, each through a LayerNorm of its own; negative counts from the end.
+        frozen_stages: -1 freezes nothing, 0 the patch embedding, i the first i stages as well.
+        drop_path_rate: of the last block, growing linearly from 0; None is the architecture's published rate.
+        with_cp: recompute each block in the backward pass to save memory.
+        init_cfg: mmengine initialisation, such as ``dict(type='mmmamba.Pretrained', checkpoint=...)``.
+
+    Raises:
+        ValueError: if the arch, a stage index or ``frozen_stages`` is not one of those that exist.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        *,
+        in_channels: int = 3,
+        scan: str | Sequence[str] | Scan = 'cross',
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        drop_path_rate: float | None = None,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        arch = resolve_arch(arch)
+        dims, depths = arch['embed_dims'], arch['depths']
+        self.out_indices = _resolve_out_indices(out_indices, len(depths))
+        if not -1 <= frozen_stages <= len(depths):
+            raise ValueError(f'frozen_stages {frozen_stages!r} is not between -1 (none) and {len(depths)} (all stages)')
+        self.frozen_stages = frozen_stages
+        max_rate = arch['drop_path_rate'] if drop_path_rate is None else drop_path_rate
+        total = sum(depths)
+        rates = [max_rate * i / max(1, total - 1) for i in range(total)]
+
+        self.patch_embed = PATCH_EMBEDS[arch['patch_embed']](in_channels, dims[0], arch['patch_size'])
+        self.stages = nn.ModuleList()
+        for i, depth in enumerate(depths):
+            blocks = [VMambaBlock(dims[i], arch, scan, rates.pop(0)) for _ in range(depth)]
+            downsample = _downsample(arch['downsample'], *dims[i : i + 2]) if i + 1 < len(depths) else None
+            self.stages.append(VMambaStage(blocks, downsample, with_cp))
+        self.out_norms = nn.ModuleDict({str(i): nn.LayerNorm(dims[i]) for i in self.out_indices})
+        self.apply(_init_linear)
+        self._freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.patch_embed(x)  # (B, C, H, W) -> (B, H/4, W/4, C_0)
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)  # (B, H_i, W_i, C_i)
+            if i in self.out_indices:
+                outs.append(self.out_norms[str(i)](x).permute(0, 3, 1, 2))  # channels-first at the border
+            if i == self.out_indices[-1]:
+                break
+            x = stage.downsample(x)
+        return tuple(outs)
+
+    def train(self, mode: bool = True) -> 'VMamba':
+        super().train(mode)
+        self._freeze()
+        return self
+
+    def _freeze(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        frozen = [self.patch_embed, *self.stages[: self.frozen_stages]]
+        frozen += [self.out_norms[str(i)] for i in self.out_indices if i < self.frozen_stages]
+        for module in frozen:
+            module.eval().requires_grad_(False)
+
+
+def resolve_arch(arch: str | dict) -> dict:
+    """Every key of ``ARCH_DEFAULTS`` for a published name or a dict.
+
+    Raises:
+        ValueError: if the name or a key is unknown, a value is not one that exists, or the stages do not agree.
+    """
+    if isinstance(arch, str):
+        if arch not in ARCH:
+            keys = ', '.join(ARCH_DEFAULTS)
+            raise ValueError(f'arch {arch!r} is not one of {sorted(ARCH)}; name one of them or pass a dict with {keys}')
+        arch = ARCH[arch]
+    unknown = sorted(set(arch) - set(ARCH_DEFAULTS))
+    if unknown:
+        raise ValueError(f'arch has the unknown keys {unknown}; it may have {list(ARCH_DEFAULTS)}')
+    arch = {**ARCH_DEFAULTS, **arch}
+    if not arch['embed_dims'] or not arch['depths'] or len(arch['embed_dims']) != len(arch['depths']):
+        raise ValueError(
+            'arch needs embed_dims and depths with a number for each stage, '
+            f'got embed_dims={arch["embed_dims"]} and depths={arch["depths"]}'
+        )
+    for key, known in (('patch_embed', PATCH_EMBEDS), ('downsample', ('v1', 'v2', 'v3'))):
+        if arch[key] not in known:
+            raise ValueError(f'arch: {key} {arch[key]!r} is not one of {sorted(known)}')
+    return arch
+
+
+def _resolve_out_indices(out_indices: Sequence[int], stages: int) -> tuple[int, ...]:
+    resolved = sorted({i + stages if i < 0 else i for i in out_indices})
+    if not resolved or resolved[0] < 0 or resolved[-1] >= stages:
+        raise ValueError(f'out_indices {tuple(out_indices)} must name at least one of the stages 0 to {stages - 1}')
+    return tuple(resolved)
+
+
+def _downsample(version: str, in_channels: int, out_channels: int) -> nn.Module:
+    if version == 'v1':
+        return PatchMerging(in_channels, out_channels)
+    return ConvDownsample(in_channels, out_channels, kernel_size=2 if version == 'v2' else 3)
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
