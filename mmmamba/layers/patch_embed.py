@@ -7,8 +7,8 @@ from torch.nn import functional as F
 class PatchEmbed(nn.Module):
     """One convolution whose stride is its kernel size, then LayerNorm (VMamba "v1", Swin).
 
-    A last row or column of fewer than ``patch_size`` pixels is left out, as published; an image smaller than one patch is
-    padded with zeros to one.
+    A last row or column of fewer than ``patch_size`` pixels is left out, as published; an image smaller than one patch
+    is padded with zeros to one.
     """
 
     def __init__(self, in_channels: int, embed_dims: int, patch_size: int = 4) -> None:

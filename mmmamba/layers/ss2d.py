@@ -23,8 +23,8 @@ class SS2D(nn.Module):
         gate: multiply the normed scan by ``SiLU(z)``, z a second half of the input projection.
         scan: name of a scan or list of routes; every route has its own projections, A and D.
 
-    Source: Liu et al., "VMamba: Visual State Space Model" (2024), section 4.2 and figure 3. The released classifiers with a
-    d_state of 1 have no gate and no SiLU after the norm.
+    Source: Liu et al., "VMamba: Visual State Space Model" (2024), section 4.2 and figure 3. The released models with a
+    d_state of 1 have no gate and no activation after the norm.
     """
 
     def __init__(

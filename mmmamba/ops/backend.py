@@ -1,4 +1,4 @@
-"""Which implementation of an op runs: ``auto`` unless an argument, a context manager or ``MMMAMBA_BACKEND`` says else."""
+"""Which implementation of an op runs: an argument, a context manager or ``MMMAMBA_BACKEND`` says, else ``auto``."""
 
 import os
 from collections.abc import Iterator
@@ -61,6 +61,5 @@ def resolve_backend(name: str, device: torch.device) -> str:
 
 def _check_name(name: str) -> None:
     if name != 'auto' and name not in BACKENDS:
-        raise ValueError(
-            f'backend {name!r} is not one of {("auto", *BACKENDS)} (argument, use_backend or MMMAMBA_BACKEND)'
-        )
+        known = ', '.join(('auto', *BACKENDS))
+        raise ValueError(f'backend {name!r} (argument, use_backend or MMMAMBA_BACKEND) is not one of {known}')

@@ -1,4 +1,4 @@
-"""Base routes. A route is a pure function ``(h, w) -> (L,)`` int64: the row-major index of the pixel visited at each step."""
+"""Base routes. A route is a pure function ``(h, w) -> (L,)`` int64: the row-major index of the pixel at each step."""
 
 import torch
 from torch import Tensor

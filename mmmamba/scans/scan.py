@@ -10,7 +10,7 @@ from mmmamba.registry import SCANS
 
 Route = Callable[[int, int], Tensor]
 
-# Route sets of the field; their outputs are summed. Sources: Mamba (unidirectional), Vim (bidirectional), VMamba (cross).
+# Route sets of the field, outputs summed. Sources: Mamba (unidirectional), Vim (bidirectional), VMamba (cross).
 NAMED_SCANS = {
     'unidirectional': ('raster',),
     'bidirectional': ('raster', 'raster.reverse'),

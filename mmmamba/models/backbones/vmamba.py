@@ -96,15 +96,15 @@ class VMambaStage(nn.Module):
 
 @MODELS.register_module()
 class VMamba(BaseModule):
-    """VMamba backbone: (B, in_channels, H, W) of any size to a tuple of (B, C_i, H_i, W_i) maps at strides 4, 8, 16, 32.
+    """VMamba backbone: (B, in_channels, H, W) of any size to a tuple of (B, C_i, H_i, W_i) maps, strides 4, 8, 16, 32.
 
     Args:
         arch: a published architecture, ``tiny`` (= ``tiny_s1l8``), ``tiny_s2l5``, ``small`` (= ``small_s2l15``),
-            ``small_s1l20``, ``base`` (= ``base_s2l15``), ``base_s1l20``, ``v0_tiny``, ``v0_small``, ``v0_base``, or a dict
-            with ``embed_dims`` and ``depths`` (a number per stage) and any of the other keys of ``ARCH_DEFAULTS``.
+            ``small_s1l20``, ``base`` (= ``base_s2l15``), ``base_s1l20``, ``v0_tiny``, ``v0_small``, ``v0_base``, or a
+            dict with ``embed_dims`` and ``depths`` (a number per stage) and any other keys of ``ARCH_DEFAULTS``.
         in_channels: channels of the image.
         scan: the scan of every block: a name or a list of routes.
-        out_indices: the stages whose maps are returned, each through a LayerNorm of its own; negative counts from the end.
+        out_indices: stages whose maps are returned, each through a LayerNorm of its own; negative counts from the end.
         frozen_stages: -1 freezes nothing, 0 the patch embedding, i the first i stages as well.
         drop_path_rate: of the last block, growing linearly from 0; None is the architecture's published rate.
         with_cp: recompute each block in the backward pass to save memory.

@@ -1,8 +1,8 @@
 """What both public scans come down to: G groups of E channels, each scanned along its own route over the same pixels.
 
 ``u (b, L, 1 or G, E)``: with 1, all groups read the same channels. ``delta (b, L, G, E)``, ``A (G, E, N)``,
-``B, C (b, L, G, N)``, ``D, bias (G, E)`` or None, ``routes (G, T)`` int64, each pixel at most once in a route. Inputs may
-have any floating dtype; results are fp32, or fp64 if any input is.
+``B, C (b, L, G, N)``, ``D, bias (G, E)`` or None, ``routes (G, T)`` int64, each pixel at most once in a route. Inputs
+may have any floating dtype; results are fp32, or fp64 if any input is.
 """
 
 import torch

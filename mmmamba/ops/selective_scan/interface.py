@@ -25,8 +25,8 @@ def selective_scan(
 ) -> Tensor:
     """Scan ``h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t`` and return ``y_t = (C_t h_t + D u_t) * silu(z_t)``.
 
-    ``dt_t = softplus(delta_t + delta_bias)`` with ``delta_softplus``, else the sum itself. Channel ``d`` reads the B and C
-    of group ``d // (D / G)``. States and sums are fp32 (fp64 if any input is) whatever the dtypes and autocast say.
+    ``dt_t = softplus(delta_t + delta_bias)`` with ``delta_softplus``, else the sum itself. Channel ``d`` reads the B and
+    C of group ``d // (D / G)``. States and sums are fp32 (fp64 if any input is) whatever the dtypes and autocast say.
 
     Args:
         u: (batch, L, D), floating point. The inputs, channels last.
@@ -82,6 +82,7 @@ def _check(
         )
     per_step, per_group, per_channel = tuple(u.shape), (*u.shape[:2], B.shape[2], A.shape[1]), (u.shape[2],)
     for name, tensor, shape in (
+        ('A', A, (u.shape[2], A.shape[1])),
         ('delta', delta, per_step),
         ('B', B, per_group),
         ('C', C, per_group),
@@ -89,21 +90,12 @@ def _check(
         ('z', z, per_step),
         ('delta_bias', delta_bias, per_channel),
     ):
-        if tensor is not None and tuple(tensor.shape) != shape:
+        if tensor is None:
+            continue
+        if tuple(tensor.shape) != shape:
             raise ValueError(f'selective_scan: expected {name} of shape {shape}, got {tuple(tensor.shape)}')
-    for name, tensor in (
-        ('delta', delta),
-        ('A', A),
-        ('B', B),
-        ('C', C),
-        ('D', D),
-        ('z', z),
-        ('delta_bias', delta_bias),
-    ):
-        if tensor is not None and tensor.device != u.device:
-            raise ValueError(
-                f'selective_scan: {name} is on {tensor.device} and u on {u.device}; move them to one device'
-            )
+        if tensor.device != u.device:
+            raise ValueError(f'selective_scan: {name} is on {tensor.device}, u on {u.device}; move them to one device')
 
 
 @torch.library.custom_op('mmmamba::selective_scan', mutates_args=())

@@ -1,9 +1,9 @@
 """Selective scan on the CPU, compiled by numba: threads over batch x group x channel block, SIMD over the channels.
 
-A unit of work walks one route over the pixels and keeps the states of one block of channels in cache; every step reads
-and writes one contiguous run of channels, so no permuted copy exists. The backward pass keeps the states at the start of
-each chunk of steps and recomputes those inside it. Units run on Python threads with the GIL released: no second OpenMP
-runtime beside PyTorch's, and nothing that a fork breaks.
+A unit of work walks one route over the pixels and keeps the states of one block of channels in cache; every step
+reads and writes one contiguous run of channels, so no permuted copy exists. The backward pass keeps the states at the
+start of each chunk of steps and recomputes those inside it. Units run on Python threads with the GIL released: no
+second OpenMP runtime beside PyTorch's, and nothing that a fork breaks.
 
 Layout: ``u (b, L, 1 or G, E)``, ``delta (b, L, G, E)``, ``B, C (b, L, G, N)``, ``A (G, E, N)``, ``D, bias (G, E)``,
 ``routes (G, T)``: the pixel each group visits at step t. All fp32 or all fp64, contiguous.
@@ -122,8 +122,8 @@ def _run(kernel: Callable, units: int, arguments: tuple) -> None:
 
 
 # Row operations. Each writes one row of channels and reads few others: LLVM then checks at run time that rows do not
-# overlap, and vectorises. Scratch rows are a full block wide; the row that bounds the loop is a slice of a tensor or, where
-# all rows are scratch, a full block whose idle lanes stay finite.
+# overlap, and vectorises. Scratch rows are a full block wide; the row that bounds the loop is a slice of a tensor or,
+# where all rows are scratch, a full block whose idle lanes stay finite.
 
 
 @njit(**_JIT)

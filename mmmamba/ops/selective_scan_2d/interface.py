@@ -25,7 +25,7 @@ def selective_scan_2d(
     Along route k, with ``p = routes[k, t]`` the pixel of step t and ``(dt_low, B, C) = x_proj_weight[k] x_p``:
     ``dt_t = softplus(dt_proj_weight[k] dt_low + dt_proj_bias[k])``, ``h_t = exp(dt_t A[k]) h_{t-1} + dt_t B x_p``, and
     ``C h_t + D[k] x_p`` is added to the output at p. The projections act per pixel, so they run once, on the map as it
-    lies; only the recurrence follows the routes. States and sums are fp32 (fp64 if any input is) whatever autocast says.
+    lies; only the recurrence follows the routes. States and sums are fp32 (fp64 if any input is) also under autocast.
 
     Args:
         x: (batch, H, W, E), floating point. The map, after the depthwise convolution.
@@ -86,6 +86,7 @@ def _check(
         ('dt_proj_bias', dt_proj_bias, (count, channels)),
         ('A', A, (count, channels, d_state)),
         ('D', D, (count, channels)),
+        ('routes', routes, tuple(routes.shape)),
     ):
         if tuple(tensor.shape) != shape:
             raise ValueError(
@@ -93,13 +94,7 @@ def _check(
                 f'{d_state} and dt_rank {dt_rank}, got {tuple(tensor.shape)}'
             )
         if tensor.device != x.device:
-            raise ValueError(
-                f'selective_scan_2d: {name} is on {tensor.device} and x on {x.device}; move them to one device'
-            )
-    if routes.device != x.device:
-        raise ValueError(
-            f'selective_scan_2d: routes are on {routes.device} and x on {x.device}; move them to one device'
-        )
+            raise ValueError(f'selective_scan_2d: {name} on {tensor.device}, x on {x.device}; move them to one device')
 
 
 @torch.library.custom_op('mmmamba::selective_scan_2d', mutates_args=())
@@ -172,7 +167,7 @@ _selective_scan_2d_op.register_autograd(_backward, setup_context=_save_for_backw
 
 
 def _expand(projected: Tensor, dt_proj_weight: Tensor, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Split (batch, L, K, R + 2N) into delta (batch, L, K, E), expanded in the state's dtype, and B, C (batch, L, K, N)."""
+    """Split (batch, L, K, R + 2N) into delta, expanded to (batch, L, K, E), and B, C (batch, L, K, N), at least fp32."""
     dtype = torch.promote_types(torch.promote_types(projected.dtype, dt_proj_weight.dtype), torch.float32)
     d_state = A.shape[2]
     low_rank, B, C = projected.to(dtype).split([dt_proj_weight.shape[2], d_state, d_state], dim=-1)
