@@ -1,6 +1,7 @@
 """The one place that touches the installed stack: mmcv ops, mends of imported modules, version checks.
 
-Importing this file registers two import finders and checks the installed versions; it imports neither torch nor mmcv.
+Importing this file registers two import finders, sets how OpenMP threads wait and checks the installed versions; it
+imports neither torch nor mmcv.
 
 * ``mmcv._ext`` is served from torchvision where the compiled module is missing (`_ExtensionFinder`).
 * Modules that fail or lose precision in the tested stack are mended right after their own import (`MENDS`).
@@ -11,6 +12,7 @@ import functools
 import importlib.abc
 import importlib.machinery
 import importlib.metadata
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -35,9 +37,7 @@ PREDECESSORS = {
     'onedl-mmsegmentation': ('mmsegmentation',),
     'onedl-mmpretrain': ('mmpretrain', 'mmcls'),
 }
-COMPILED_MMCV = (
-    'MMCV_WITH_OPS=1 pip install --no-build-isolation --no-deps --force-reinstall --no-binary :all: onedl-mmcv'
-)
+COMPILED_MMCV = 'pip install --no-build-isolation --no-deps --force-reinstall --no-binary :all: onedl-mmcv'
 
 
 # -- mmcv._ext from torchvision ------------------------------------------------------------------------------------
@@ -292,6 +292,9 @@ def stack_problems() -> list[str]:
 
 
 def _install() -> None:
+    # PyTorch and OpenCV or scikit-learn bring an OpenMP runtime each, whose idle threads spin: beside another busy
+    # process a training step on a CPU then takes ten times as long. Read when torch is imported, so set before that.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     for name, mend in MENDS.items():
         if name in sys.modules:
             mend(sys.modules[name])

@@ -7,6 +7,7 @@ imported on the first look-up, so importing this file registers nothing and need
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
@@ -14,6 +15,9 @@ from mmengine.registry import Registry
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmmamba', locations=['mmmamba.models'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmmamba', locations=['mmmamba.datasets'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmmamba', locations=['mmmamba.engine'])
+OPTIM_WRAPPERS = Registry(
+    'optim_wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='mmmamba', locations=['mmmamba.engine']
+)
 RUNNERS = Registry('runner', parent=MMENGINE_RUNNERS, scope='mmmamba', locations=['mmmamba.engine'])
 WEIGHT_INITIALIZERS = Registry(
     'weight initializer', parent=MMENGINE_WEIGHT_INITIALIZERS, scope='mmmamba', locations=['mmmamba.checkpoints']

@@ -1,7 +1,16 @@
 """Weights from and to files: safe reading, one key map per model family, strict loading with a report, export."""
 
 from mmmamba.checkpoints.files import CheckpointError, load_file, unwrap
-from mmmamba.checkpoints.loading import LoadReport, export, load_weights
+from mmmamba.checkpoints.loading import LoadReport, export, fit_weights, load_weights
 from mmmamba.checkpoints.pretrained import Pretrained
 
-__all__ = ['CheckpointError', 'LoadReport', 'Pretrained', 'export', 'load_file', 'load_weights', 'unwrap']
+__all__ = [
+    'CheckpointError',
+    'LoadReport',
+    'Pretrained',
+    'export',
+    'fit_weights',
+    'load_file',
+    'load_weights',
+    'unwrap',
+]

@@ -63,16 +63,36 @@ def load_weights(model: nn.Module, source: str | Path | Mapping) -> LoadReport:
     Raises:
         CheckpointError: if the file cannot be read, or its tensors do not fit the model.
     """
-    origin = 'the state dict' if isinstance(source, Mapping) else f'checkpoint {str(source)!r}'
-    weights = _whole_model_names(unwrap(source if isinstance(source, Mapping) else load_file(source)), model)
+    if isinstance(source, Mapping):
+        weights, report = fit_weights(model, source, 'the state dict')
+    else:
+        weights, report = fit_weights(model, load_file(source), f'checkpoint {str(source)!r}')
+    model.load_state_dict(weights, strict=True)
+    return report
+
+
+def fit_weights(model: nn.Module, checkpoint: Mapping, origin: str) -> tuple[dict[str, Tensor], LoadReport]:
+    """The weights of a checkpoint as a model would load them.
+
+    Args:
+        model: as for ``load_weights``.
+        checkpoint: what a file holds.
+        origin: what to call it in the message, ``"checkpoint 'epoch_12.pth'"``.
+
+    Returns:
+        A value for each name of the model's state dict, and where they came from.
+
+    Raises:
+        CheckpointError: if the tensors do not fit the model.
+    """
+    weights = _whole_model_names(unwrap(checkpoint), model)
     own = model.state_dict()
     report = LoadReport(matched=[])
     if backbone_of(model) is model:
         weights = _for_backbone(weights, own, family_of(model), report)
     _check_fit(model, origin, own, weights, report)
     report.matched = [name for name in own if name in weights]
-    model.load_state_dict({**own, **weights}, strict=True)
-    return report
+    return {**own, **weights}, report
 
 
 def export(model: nn.Module) -> dict[str, Tensor]:
@@ -87,12 +107,27 @@ def export(model: nn.Module) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if the model is of no family with a key map, or holds tensors the authors' model has not.
     """
+    return published_names(model, model.state_dict())
+
+
+def published_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that belong to a model's parameters, its gradients say, under the authors' names.
+
+    Args:
+        model: a backbone, or a classifier around one.
+        tensors: one for each name of the model's state dict.
+
+    Returns:
+        Names, shapes and order of the authors' state dict.
+
+    Raises:
+        CheckpointError: if the model is of no family with a key map, or a name has no place in it.
+    """
     family = family_of(model)
     if family is None:
         known = [family.backbone for family in FAMILIES]
         raise CheckpointError(f'no key map for a {type(backbone_of(model)).__name__}; there are maps for {known}')
-    own = model.state_dict()
-    return family.to_published(_prefixed(own) if backbone_of(model) is model else own)
+    return family.to_published(_prefixed(tensors) if backbone_of(model) is model else tensors)
 
 
 def _whole_model_names(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

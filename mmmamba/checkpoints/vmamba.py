@@ -12,7 +12,7 @@ from torch import Tensor
 from mmmamba.checkpoints.family import Family, Weights
 from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
-from mmmamba.models.backbones.vmamba import ARCHS
+from mmmamba.models.backbones.vmamba import ARCH, resolve_arch
 
 STEM = {
     'v1': (('patch_embed.0.**', 'patch_embed.conv.**'), ('patch_embed.2.**', 'patch_embed.norm.**')),
@@ -212,8 +212,9 @@ def describe_arch(arch: dict) -> str:
     Returns:
         ``"'tiny_s1l8'"`` or ``"dict(depths=...)"``.
     """
-    for name, known in ARCHS.items():
-        if all(known.get(key) == value for key, value in arch.items()):
+    for name in ARCH:
+        known = resolve_arch(name)
+        if all(known[key] == value for key, value in arch.items()):
             return repr(name)
     return f'dict({", ".join(f"{key}={value!r}" for key, value in arch.items())})'
 

@@ -1,0 +1,71 @@
+"""Models against golden outputs of the authors' code (tests/data/conformance, made by the authors' own sources)."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmmamba.checkpoints.conformance import judge, read_cases
+from mmmamba.checkpoints.files import CheckpointError
+from mmmamba.scans.scan import NAMED_SCANS
+
+CASES = {case.name: case for case in read_cases(Path(__file__).parents[1] / 'data' / 'conformance')}
+LARGE = {'vmamba/base_s2l15', 'vmamba/small_s2l15', 'vmamba/vanilla_tiny'}
+
+
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in sorted(CASES)]
+)
+def test_model_conforms_to_the_authors_code(name):
+    verdicts = list(judge(CASES[name]))
+    assert len(verdicts) == len(CASES[name].sizes)
+    for verdict in verdicts:
+        assert verdict.passed, str(verdict)
+
+
+@pytest.mark.parametrize('backend', ['torch', 'reference'])
+def test_every_backend_conforms(backend):
+    for verdict in judge(CASES['vmamba/custom_small_v0'], backend=backend):
+        assert verdict.passed, str(verdict)
+
+
+def test_strong_gradients_are_compared_in_both_dtypes():
+    (verdict,) = judge(CASES['vmamba/custom_small'])
+    compared = {check.what for check in verdict.checks}
+    assert {'gradients fp32', 'gradients fp64', 'gradients strong', 'gradients strong fp64'} <= compared
+
+
+def test_a_wrong_output_fails():
+    case = CASES['vmamba/custom_small']
+    figures = {name: np.array(value) for name, value in case.figures.items()}
+    figures['64x48_fp64/logits'][0, 0] += 1e-6
+    (verdict,) = judge(dataclasses.replace(case, figures=figures))
+    assert not verdict.passed
+    assert str(verdict).startswith('FAIL')
+
+
+def test_a_wrong_parameter_count_fails():
+    case = CASES['vmamba/custom_small']
+    (verdict,) = judge(dataclasses.replace(case, info={**case.info, 'parameters': 1}))
+    assert not verdict.passed
+    assert 'published: 1' in str(verdict)
+
+
+def test_a_wrong_scan_order_fails(monkeypatch):
+    monkeypatch.setitem(
+        NAMED_SCANS, 'cross', ('raster', 'raster.reverse', 'raster.transpose', 'raster.transpose.reverse')
+    )
+    (verdict,) = judge(CASES['vmamba/custom_small'])
+    assert not verdict.passed
+
+
+def test_an_unknown_family_is_named():
+    case = CASES['vmamba/custom_small']
+    with pytest.raises(CheckpointError, match='no key map for this family'):
+        list(judge(dataclasses.replace(case, info={**case.info, 'family': 'perceiver'})))
+
+
+def test_a_folder_without_cases_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no conformance case'):
+        list(read_cases(tmp_path))
