@@ -1,0 +1,130 @@
+"""Reading a config and turning command-line flags into config entries, the same for mmdet, mmseg and mmpretrain."""
+
+import copy
+import difflib
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.utils import import_modules_from_strings
+
+from mmmamba.engine.errors import UserError
+
+LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
+DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# Test-time augmentation by flipping, where a config says nothing else.
+FLIP_TTA = {
+    'mmdet': dict(type='mmdet.DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
+    'mmseg': dict(type='mmseg.SegTTAModel'),
+    'mmpretrain': dict(type='mmpretrain.AverageClsScoreTTA'),
+}
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Read a config of mmdet, mmseg or mmpretrain.
+
+    Args:
+        path: the file.
+        options: entries that override it, by dotted name, as ``--cfg-options`` gives them.
+
+    Returns:
+        The config; its ``default_scope`` names the library, its ``work_dir`` is set.
+
+    Raises:
+        UserError: if the file is missing, cannot be parsed, or names none of the three libraries.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'config {path!r} does not exist{_suggestion(path)}')
+    try:
+        cfg = Config.fromfile(path)
+    except (FileNotFoundError, ImportError, KeyError, SyntaxError, TypeError, ValueError) as error:
+        raise UserError(f'config {path!r} cannot be read: {type(error).__name__}: {error}') from error
+    try:
+        cfg.merge_from_dict(copy.deepcopy(options or {}))
+        if 'custom_imports' in cfg:  # again: the options may name others
+            import_modules_from_strings(**cfg.custom_imports)
+    except (ImportError, KeyError, TypeError) as error:
+        raise UserError(f'--cfg-options do not fit {path!r}: {error}') from error
+    if cfg.get('default_scope') not in LIBRARIES:
+        raise UserError(
+            f'config {path!r} has default_scope={cfg.get("default_scope")!r}; set it to one of {", ".join(LIBRARIES)}, '
+            'the library whose models, datasets and transforms it names'
+        )
+    if cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
+    if cfg.default_scope == 'mmpretrain':
+        _set_dataloader_defaults(cfg)
+    return cfg
+
+
+def enable_amp(cfg: Config) -> None:
+    """Train in bf16; on GPUs without bf16, in fp16 with a dynamic loss scale."""
+    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+    else:
+        cfg.optim_wrapper.type = 'mmmamba.AutocastOptimWrapper'
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate by the actual over the intended batch size.
+
+    Raises:
+        UserError: if the config does not say which batch size its learning rate is for.
+    """
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise UserError(
+            '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config, the batch size over all '
+            'GPUs that its learning rate is for'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def enable_tta(cfg: Config) -> None:
+    """Wrap the model for test-time augmentation: the config's ``tta_model`` and ``tta_pipeline``, else a flip."""
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    pipeline = cfg.get('tta_pipeline')
+    if pipeline is None:
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+        pack = copy.deepcopy(dataset.pipeline[-1])
+        if cfg.default_scope == 'mmdet':  # boxes are merged in the frame of the original image
+            pack.meta_keys = (*pack.get('meta_keys', ()), 'flip', 'flip_direction')
+        pipeline = [*dataset.pipeline[:-1], dict(type='TestTimeAug', transforms=[flips, [pack]])]
+    dataset.pipeline = pipeline
+    cfg.model = ConfigDict(**cfg.get('tta_model', FLIP_TTA[cfg.default_scope]), module=cfg.model)
+
+
+def draw_predictions(cfg: Config, folder: str) -> None:
+    """Write a picture of each test image with its predictions.
+
+    Args:
+        cfg: the config, changed in place.
+        folder: where the pictures go; mmseg makes ``vis_data/vis_image`` inside it.
+    """
+    folder = str(Path(folder).resolve())
+    kinds = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook')
+    hook = cfg.get('default_hooks', {}).get('visualization', dict(type=kinds[cfg.default_scope]))
+    if cfg.default_scope == 'mmdet':
+        hook = {**hook, 'draw': True, 'test_out_dir': folder}
+    elif cfg.default_scope == 'mmseg':
+        hook = {**hook, 'draw': True}
+        cfg.visualizer.save_dir = folder
+    else:
+        hook = {**hook, 'enable': True, 'interval': 1, 'out_dir': folder}
+    cfg.merge_from_dict({'default_hooks.visualization': hook})
+
+
+def _suggestion(path: str) -> str:
+    folder = Path(path).parent
+    known = [str(file) for file in folder.glob('*.py')] or [str(file) for file in Path('configs').glob('[!_]*/*.py')]
+    close = difflib.get_close_matches(path, known, n=3)
+    return f'; did you mean {" or ".join(close)}?' if close else f'; configs in {folder}: {len(known)}'
+
+
+def _set_dataloader_defaults(cfg: Config) -> None:
+    """What mmpretrain's own launcher adds to dataloaders, and its configs count on."""
+    for name in DATALOADERS:
+        if cfg.get(name) is not None:
+            defaults = dict(pin_memory=torch.cuda.is_available(), collate_fn=dict(type='default_collate'))
+            cfg[name] = {**defaults, **cfg[name]}

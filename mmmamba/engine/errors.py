@@ -1,0 +1,5 @@
+"""The error that a user can mend."""
+
+
+class UserError(RuntimeError):
+    """A config, data or checkpoint at fault; the message is one line that says what to do, and all a user sees."""

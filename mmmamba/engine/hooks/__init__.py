@@ -1,0 +1,9 @@
+"""Hooks that the runner of this package always has."""
+
+from mmmamba.engine.hooks.checkpoint import CheckpointHook
+from mmmamba.engine.hooks.label_check import LabelCheckHook
+from mmmamba.engine.hooks.nan_guard import NaNGuardHook
+from mmmamba.engine.hooks.rank_mean_loss import RankMeanLossHook
+from mmmamba.engine.hooks.reseed import ReseedHook
+
+__all__ = ['CheckpointHook', 'LabelCheckHook', 'NaNGuardHook', 'RankMeanLossHook', 'ReseedHook']
