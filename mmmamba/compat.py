@@ -5,7 +5,7 @@ imports neither torch nor mmcv.
 
 * ``mmcv._ext`` is served from torchvision where the compiled module is missing (`_ExtensionFinder`).
 * Modules that fail or lose precision in the tested stack are mended right after their own import (`MENDS`).
-* `stack_problems` compares what is installed with `TESTED`, the one place that states the tested ranges.
+* `stack_problems` compares what is installed with `TESTED`, the ranges of requirements.txt.
 """
 
 import functools
@@ -24,11 +24,11 @@ from packaging.version import Version
 TESTED = {
     'torch': '>=2.4,<2.15',
     'torchvision': '>=0.19,<0.30',
-    'onedl-mmengine': '>=0.10.10,<0.11',
-    'onedl-mmcv': '>=2.3,<2.4',
-    'onedl-mmdetection': '>=3.5,<3.6',
-    'onedl-mmsegmentation': '>=1.4,<1.5',
-    'onedl-mmpretrain': '>=1.3.5,<1.4',
+    'onedl-mmengine': '>=0.10.12,<0.11',
+    'onedl-mmcv': '>=2.3.6,<2.4',
+    'onedl-mmdetection': '>=3.5.1,<3.6',
+    'onedl-mmsegmentation': '>=1.4.2,<1.5',
+    'onedl-mmpretrain': '>=1.3.6,<1.4',
 }
 PREDECESSORS = {
     'onedl-mmengine': ('mmengine', 'mmengine-lite'),

@@ -14,6 +14,7 @@ from torch import nn
 
 from mmmamba.checkpoints import CheckpointError, fit_weights, load_file
 from mmmamba.engine.errors import UserError
+from mmmamba.engine.fp32_losses import compute_losses_in_fp32
 from mmmamba.engine.labels import check_dataset
 from mmmamba.engine.latest_checkpoint import latest_checkpoint
 from mmmamba.engine.sync_batch_norm import synchronise_on_cpu
@@ -39,7 +40,8 @@ class Runner(MMEngineRunner):
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Move the model to its device and, in a distributed run, wrap it."""
+        """Move the model to its device, keep its losses in float32 and, in a distributed run, wrap it."""
+        compute_losses_in_fp32(model)
         on_cpus = self.distributed and get_device() == 'cpu'
         if on_cpus:
             defaults = dict(

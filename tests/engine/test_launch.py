@@ -9,9 +9,11 @@ import mmengine
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mmmamba.checkpoints import CheckpointError, load_file
 from mmmamba.engine import UserError, evaluate, train
+from mmmamba.engine.fp32_losses import compute_losses_in_fp32
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -108,6 +110,18 @@ def test_amp_trains_in_bf16_on_a_cpu(config, tmp_path):
     train(config, work_dir=str(tmp_path / 'run'), amp=True, options={'train_cfg.max_epochs': 1})
     assert 'AutocastOptimWrapper' in (tmp_path / 'run/tiny.py').read_text()
     assert all(w.isfinite().all() for w in _weights(tmp_path / 'run/epoch_1.pth').values())
+
+
+def test_losses_see_fp32_under_autocast():
+    class Loss(nn.Module):
+        def forward(self, prediction, target, weight=None):
+            return prediction.dtype, target.dtype, weight.dtype
+
+    head = nn.ModuleDict({'loss_bbox': Loss(), 'other': Loss()})
+    compute_losses_in_fp32(head)
+    half, labels = torch.ones(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.int64)
+    assert head['loss_bbox'](half, labels, weight=half.half()) == (torch.float32, torch.int64, torch.float32)
+    assert head['other'](half, labels, weight=half) == (torch.bfloat16, torch.int64, torch.bfloat16)
 
 
 def test_auto_scale_lr_scales_by_the_batch_size(config, tmp_path):

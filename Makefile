@@ -1,0 +1,44 @@
+# make install | demo [TASK=det|seg|cls] | test | test-slow | test-gpu | lint
+# Needs Python >= 3.10 and nothing else; PYTHON=python3.12 names another one than python3.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+export OMP_WAIT_POLICY ?= PASSIVE
+
+TASK ?= det
+CONFIG_det := mask-rcnn_vmamba-nano_handwriting
+CONFIG_seg := upernet_vmamba-nano_handwriting
+CONFIG_cls := cls_vmamba-nano_handwriting
+CONFIG = $(or $(CONFIG_$(TASK)),$(error TASK=$(TASK) is not one of det, seg, cls))
+WORK_DIR = work_dirs/$(CONFIG)
+
+.PHONY: install demo test test-slow test-gpu lint
+
+install: $(VENV)/.installed
+
+# Quick when nothing changed: the stamp is newer than what it depends on.
+$(VENV)/.installed: requirements.txt setup.py mmmamba/version.py
+	@$(PYTHON) tools/misc/check_python.py
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+# Training resumes what is there, so that running it again costs no more than the evaluation.
+demo: install
+	$(RUN) tools/misc/prepare_handwriting.py
+	$(RUN) tools/train.py configs/demo/$(CONFIG).py --resume
+	$(RUN) tools/test.py configs/demo/$(CONFIG).py $(WORK_DIR) --show-dir $(WORK_DIR)/pictures \
+	  --out $(WORK_DIR)/metrics.json
+	@echo; $(RUN) -m json.tool $(WORK_DIR)/metrics.json; echo 'pictures: $(WORK_DIR)/pictures'
+
+test: install
+	$(RUN) -m pytest -q
+
+test-slow: install
+	$(RUN) -m pytest -q -m slow
+
+test-gpu: install
+	$(RUN) -m pytest -q -m gpu
+
+lint: install
+	$(VENV)/bin/ruff check .
