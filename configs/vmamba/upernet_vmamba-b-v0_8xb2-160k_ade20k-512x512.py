@@ -1,0 +1,8 @@
+# UPerNet with VMamba-B of the first release (v0) on ADE20K, 160k iterations.
+_base_ = './upernet_vmamba-t_8xb2-160k_ade20k-512x512.py'
+
+model = dict(
+    backbone=dict(arch='v0_base', drop_path_rate=0.6),
+    decode_head=dict(in_channels=[128, 256, 512, 1024]),
+    auxiliary_head=dict(in_channels=512),
+)

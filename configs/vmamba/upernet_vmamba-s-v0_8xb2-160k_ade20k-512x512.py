@@ -1,0 +1,4 @@
+# UPerNet with VMamba-S of the first release (v0) on ADE20K, 160k iterations.
+_base_ = './upernet_vmamba-t_8xb2-160k_ade20k-512x512.py'
+
+model = dict(backbone=dict(arch='v0_small', drop_path_rate=0.3))

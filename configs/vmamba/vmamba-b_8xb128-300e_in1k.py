@@ -1,0 +1,7 @@
+# VMamba-B (s2l15) on ImageNet-1k.
+_base_ = './vmamba-t_8xb128-300e_in1k.py'
+
+model = dict(
+    backbone=dict(arch='base_s2l15', drop_path_rate=0.6),
+    head=dict(in_channels=1024),
+)

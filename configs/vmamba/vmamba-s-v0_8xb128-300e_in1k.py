@@ -1,0 +1,4 @@
+# VMamba-S of the first release (v0) on ImageNet-1k.
+_base_ = './vmamba-t_8xb128-300e_in1k.py'
+
+model = dict(backbone=dict(arch='v0_small', drop_path_rate=0.3))

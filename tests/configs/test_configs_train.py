@@ -1,0 +1,110 @@
+"""Every VMamba config trains, two iterations and a validation, through options that a user could give; TTA runs.
+
+Models keep their size; images are 64 pixels high, and detectors learn from 16 RoIs an image in place of 512.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from config_options import load_with_options
+from tiny_data import make_ade20k, make_coco, make_imagenet
+
+from mmmamba.engine import Runner
+from mmmamba.engine.config import enable_tta
+
+FOLDER = Path(__file__).parents[2] / 'configs' / 'vmamba'
+IN_EVERY_RUN = re.compile('.*vmamba-[tsb]_.*')  # not the variants of each size
+COMMON = """
+    work_dir={work_dir}
+    default_hooks.checkpoint.interval=-1 default_hooks.checkpoint.save_last=False
+    train_dataloader.num_workers=0 train_dataloader.persistent_workers=False train_dataloader.batch_size=2
+    val_dataloader.num_workers=0 val_dataloader.persistent_workers=False
+    train_dataloader.dataset.data_root={root} val_dataloader.dataset.data_root={root}
+    param_scheduler.0.start_factor=1.0 model.backbone.drop_path_rate=0.0 randomness.seed=0
+"""
+COCO = """
+    val_evaluator.ann_file={root}/annotations/instances_val2017.json
+    val_dataloader.dataset.pipeline.1.scale=(96,64)
+    model.train_cfg.rcnn.sampler.num=16 train_cfg.max_epochs=1
+"""
+TASKS = {
+    'fpn_1x_coco': (make_coco, COCO + 'train_dataloader.dataset.pipeline.2.scale=(96,64)'),
+    'fpn_ms-3x_coco': (
+        make_coco,
+        COCO
+        + """
+        train_dataloader.dataset.pipeline.3.transforms.0.0.scales=[(64,96),(72,96)]
+        train_dataloader.dataset.pipeline.3.transforms.1.0.scales=[(64,96)]
+        train_dataloader.dataset.pipeline.3.transforms.1.1.crop_size=(64,80)
+        train_dataloader.dataset.pipeline.3.transforms.1.2.scales=[(64,96),(72,96)]
+        """,
+    ),
+    '8xb2-160k_ade20k-512x512': (
+        make_ade20k,
+        """
+        model.data_preprocessor.size=(64,64) train_cfg.max_iters=2
+        train_dataloader.dataset.pipeline.2.scale=(128,64) train_dataloader.dataset.pipeline.3.crop_size=(64,64)
+        val_dataloader.dataset.pipeline.1.scale=(128,64)
+        """,
+    ),
+    '8xb128-300e_in1k': (
+        make_imagenet,
+        """
+        train_cfg.max_epochs=1 param_scheduler.1.begin=0 train_dataloader.dataset.indices=4
+        train_dataloader.dataset.pipeline.1.scale=64
+        val_dataloader.batch_size=2
+        val_dataloader.dataset.pipeline.1.scale=72 val_dataloader.dataset.pipeline.2.crop_size=64
+        """,
+    ),
+}
+
+
+def _params() -> list:
+    names = sorted(path.stem for path in FOLDER.glob('*.py'))
+    return [pytest.param(name, marks=() if IN_EVERY_RUN.match(name) else pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """The tiny data set that a generator makes, made once."""
+    made = {}
+
+    def root(make):
+        if make not in made:
+            made[make] = make(tmp_path_factory.mktemp(make.__name__))
+        return made[make]
+
+    return root
+
+
+@pytest.mark.parametrize('name', _params())
+def test_vmamba_config_trains_two_iterations(name, data, tmp_path):
+    make, options = next(TASKS[task] for task in TASKS if name.endswith(task))
+    options = (COMMON + options).format(root=data(make), work_dir=tmp_path)
+    runner = Runner.from_cfg(load_with_options(FOLDER / f'{name}.py', options))
+    before = {key: parameter.detach().clone() for key, parameter in runner.model.named_parameters()}
+
+    runner.train()
+
+    losses = torch.tensor(runner.message_hub.get_scalar('train/loss').data[0])
+    assert losses.shape == (2,)
+    assert losses.isfinite().all()
+    after = dict(runner.model.named_parameters())
+    assert not [key for key in before if torch.equal(before[key], after[key])]
+
+
+def test_segmentor_is_tested_at_many_scales(data, tmp_path):
+    options = f"""
+        work_dir={tmp_path} train_dataloader=None train_cfg=None optim_wrapper=None param_scheduler=None
+        val_dataloader=None val_cfg=None val_evaluator=None test_dataloader.dataset.data_root={data(make_ade20k)}
+        test_dataloader.num_workers=0 test_dataloader.persistent_workers=False test_dataloader.dataset.indices=1
+    """
+    cfg = load_with_options(FOLDER / 'upernet_vmamba-t_8xb2-160k_ade20k-512x512.py', options)
+    enable_tta(cfg)
+    assert [len(transforms) for transforms in cfg.tta_pipeline[1].transforms] == [6, 2, 1, 1]
+
+    metrics = Runner.from_cfg(cfg).test()
+
+    assert 0 <= metrics['mIoU'] <= 100
