@@ -234,7 +234,13 @@ def _keep_rois_exact(extractor: ModuleType) -> None:
     extractor.SingleRoIExtractor.forward = forward_in_fp32
 
 
+def _find_mmseg_configs(config_utils: ModuleType) -> None:
+    """mmengine looks for ``mmseg::`` bases in a distribution of the predecessor's name; by module it finds them."""
+    config_utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
+
+
 MENDS = {
+    'mmengine.config.utils': _find_mmseg_configs,
     'mmpretrain.utils.dependency': _leave_multimodal_out,
     'mmdet.models.roi_heads.roi_extractors.single_level_roi_extractor': _keep_rois_exact,
 }

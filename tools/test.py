@@ -3,12 +3,7 @@
 import argparse
 import os
 
-import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv's ops
-
-# isort: split
-from mmengine.config import DictAction
-
-from mmmamba.engine import evaluate, one_line_errors
+from mmmamba.engine import ConfigOptions, evaluate, one_line_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,7 +17,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--tta', action='store_true', help="test-time augmentation, the config's or a flip")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override config entries: key.sub=value')
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, help='override config entries: key.sub=value')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', default='0', help='set by old versions of the launcher')
     return parser.parse_args()

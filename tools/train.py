@@ -3,12 +3,7 @@
 import argparse
 import os
 
-import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv's ops
-
-# isort: split
-from mmengine.config import DictAction
-
-from mmmamba.engine import one_line_errors, train
+from mmmamba.engine import ConfigOptions, one_line_errors, train
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +19,7 @@ def parse_args() -> argparse.Namespace:
         help='continue from this checkpoint, or from the latest in the work directory',
     )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override config entries: key.sub=value')
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, help='override config entries: key.sub=value')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', default='0', help='set by old versions of the launcher')
     return parser.parse_args()

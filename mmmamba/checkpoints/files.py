@@ -155,6 +155,14 @@ def _history_statistic(owner: object, name: str) -> Callable:
     return getattr(owner, name)
 
 
+@_at('_codecs.encode')
+def _latin1(text: str, encoding: str) -> bytes:
+    """Numpy stores bytes as latin1 text; torch >= 2.5 allows it by itself."""
+    if not isinstance(text, str) or encoding != 'latin1':
+        raise pickle.UnpicklingError(f'GLOBAL _codecs.encode({encoding!r}) was not allowed')
+    return text.encode('latin1')
+
+
 @_at('yacs.config.CfgNode')
 class _YacsConfig:
     """The config inside the authors' files (VMamba and others follow Swin): read as a plain dict, without yacs."""
@@ -177,6 +185,7 @@ def _numpy_callables() -> list[Callable]:
 ALLOWED = [
     HistoryBuffer,
     _history_statistic,
+    _latin1,
     _YacsConfig,
     argparse.Namespace,
     datetime.datetime,

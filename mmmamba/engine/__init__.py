@@ -1,6 +1,7 @@
 """Running a config: the runner, its hooks and the launcher behind ``tools/train.py`` and ``tools/test.py``."""
 
 from mmmamba.engine.autocast import AutocastOptimWrapper
+from mmmamba.engine.config import ConfigOptions
 from mmmamba.engine.errors import UserError
 from mmmamba.engine.hooks import CheckpointHook, LabelCheckHook, NaNGuardHook, RankMeanLossHook, ReseedHook
 from mmmamba.engine.launch import evaluate, one_line_errors, train
@@ -9,6 +10,7 @@ from mmmamba.engine.runner import Runner
 __all__ = [
     'AutocastOptimWrapper',
     'CheckpointHook',
+    'ConfigOptions',
     'LabelCheckHook',
     'NaNGuardHook',
     'RankMeanLossHook',

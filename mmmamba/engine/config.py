@@ -5,7 +5,7 @@ import difflib
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.utils import import_modules_from_strings
 
 from mmmamba.engine.errors import UserError
@@ -14,10 +14,24 @@ LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Test-time augmentation by flipping, where a config says nothing else.
 FLIP_TTA = {
-    'mmdet': dict(type='mmdet.DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
+    'mmdet': dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
     'mmseg': dict(type='mmseg.SegTTAModel'),
     'mmpretrain': dict(type='mmpretrain.AverageClsScoreTTA'),
 }
+
+
+class ConfigOptions(DictAction):
+    """``--cfg-options key.sub=value ...`` of mmengine; what it cannot read is an error of one line."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Add the options to ``namespace``."""
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, RecursionError, ValueError):
+            parser.error(
+                f'{option_string} cannot be read: {" ".join(values)}; expected key.sub=value with numbers, words, '
+                'a,b or [a,b] as values. For a dict, set its keys one by one: key.type=... key.sub=...'
+            )
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -80,7 +94,16 @@ def enable_auto_scale_lr(cfg: Config) -> None:
 
 
 def enable_tta(cfg: Config) -> None:
-    """Wrap the model for test-time augmentation: the config's ``tta_model`` and ``tta_pipeline``, else a flip."""
+    """Wrap the model for test-time augmentation: the config's ``tta_model`` and ``tta_pipeline``, else a flip.
+
+    Raises:
+        UserError: for an instance segmentor, whose masks mmdet cannot merge.
+    """
+    if 'mask_head' in cfg.model.get('roi_head', {}):
+        raise UserError(
+            '--tta: mmdet merges the boxes of augmented images but not the masks, and this model has a mask_head; '
+            'evaluate it without --tta'
+        )
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset

@@ -1,5 +1,6 @@
 """Training and evaluation from a config, with the flags of the launcher."""
 
+import argparse
 import pickle
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from mmmamba.checkpoints import CheckpointError, load_file
-from mmmamba.engine import UserError, evaluate, train
+from mmmamba.engine import ConfigOptions, UserError, evaluate, train
 from mmmamba.engine.fp32_losses import compute_losses_in_fp32
 
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -222,3 +223,17 @@ def test_the_tools_end_with_one_line_and_a_code(config, tmp_path):
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1].startswith("error: 'MM_VSSM' is not registered; write 'mmmamba.MM_VSSM'")
     assert 'Traceback' not in run.stderr
+
+
+def test_options_that_cannot_be_read_end_in_one_line(config, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', 'model.init_cfg=dict(type="a",checkpoint="b")'])
+    assert 'set its keys one by one: key.type=' in capsys.readouterr().err
+
+
+def test_augmentation_of_an_instance_segmentor_is_refused(tmp_path):
+    config = str(TOOLS.parent / 'configs/vmamba/mask-rcnn_vmamba-t_fpn_1x_coco.py')
+    with pytest.raises(UserError, match='this model has a mask_head'):
+        evaluate(config, 'any.pth', tta=True, work_dir=str(tmp_path))
