@@ -37,7 +37,13 @@ PREDECESSORS = {
     'onedl-mmsegmentation': ('mmsegmentation',),
     'onedl-mmpretrain': ('mmpretrain', 'mmcls'),
 }
-COMPILED_MMCV = 'pip install --no-build-isolation --no-deps --force-reinstall --no-binary :all: onedl-mmcv'
+# Its setup.py builds the ops wherever torch is installed, but asks for C++17, which torch's headers no longer compile
+# with (2.14); with C++20 they do.
+COMPILED_MMCV = (
+    f'pip download --no-deps --no-build-isolation --no-binary :all: "onedl-mmcv{TESTED["onedl-mmcv"]}" && '
+    'tar xzf onedl_mmcv-*.tar.gz && sed -i s/c++17/c++20/ onedl_mmcv-*/setup.py && '
+    'pip install --no-build-isolation --no-deps --force-reinstall ./onedl_mmcv-*/'
+)
 
 
 # -- mmcv._ext from torchvision ------------------------------------------------------------------------------------

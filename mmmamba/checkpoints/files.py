@@ -6,9 +6,9 @@ beside the weights: log histories, numpy values, parsed arguments, yacs configs.
 
 import argparse
 import datetime
+import json
 import pickle
 import re
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +22,10 @@ from torch import Tensor
 
 # Entries that hold the weights, in order of preference. The authors load ``model``; ``model_ema`` may stand beside it.
 WEIGHT_ENTRIES = ('model', 'state_dict')
+SAFETENSORS_DTYPES = {
+    'F64': torch.float64, 'F32': torch.float32, 'F16': torch.float16, 'BF16': torch.bfloat16, 'I64': torch.int64,
+    'I32': torch.int32, 'I16': torch.int16, 'I8': torch.int8, 'U8': torch.uint8, 'BOOL': torch.bool,
+}  # fmt: skip
 
 
 class CheckpointError(RuntimeError):
@@ -45,7 +49,8 @@ def load_file(path: str | Path, map_location: str | torch.device = 'cpu') -> dic
     path = _download(str(path)) if str(path).startswith(('http://', 'https://')) else Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f'checkpoint {str(path)!r} does not exist; give the path or http(s) address of a file')
-    checkpoint = _read_safetensors(path) if path.suffix == '.safetensors' else _read_torch(path, map_location)
+    read = _read_safetensors if path.suffix == '.safetensors' else _read_torch
+    checkpoint = read(path, map_location)
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f'checkpoint {str(path)!r} holds a {type(checkpoint).__name__}, not a dict of weights')
     return checkpoint
@@ -91,14 +96,31 @@ def _download(url: str) -> Path:
     return target
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(path: Path, map_location: str | torch.device) -> dict[str, Tensor]:
+    """Eight bytes with the length of a JSON header, the header (name to dtype, shape and place), the values."""
+    content = bytearray(path.read_bytes())
     try:
-        from safetensors.torch import load_file as read
-    except ModuleNotFoundError:
+        start = 8 + int.from_bytes(content[:8], 'little')
+        header = json.loads(content[8:start])
+        header.pop('__metadata__', None)
+        weights = {name: _tensor_at(content, start, **entry) for name, entry in header.items()}
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f'checkpoint {str(path)!r} needs the package safetensors: pip install safetensors'
-        ) from None
-    return read(path)
+            f'checkpoint {str(path)!r} cannot be read as safetensors ({_first_line(error)}); '
+            'it is cut off or of another format: fetch it again'
+        ) from error
+    return {name: tensor.to(map_location) for name, tensor in weights.items()}
+
+
+def _tensor_at(content: bytearray, start: int, dtype: str, shape: list[int], data_offsets: list[int]) -> Tensor:
+    first, last = data_offsets
+    if not 0 <= first <= last <= len(content) - start:
+        raise ValueError(f'values {first} to {last} of {len(content) - start}')
+    kind = SAFETENSORS_DTYPES[dtype]
+    if first == last:  # frombuffer takes no empty buffer
+        return torch.empty(shape, dtype=kind)
+    count = (last - first) // kind.itemsize
+    return torch.frombuffer(content, dtype=kind, count=count, offset=start + first).clone().view(shape)
 
 
 def _read_torch(path: Path, map_location: str | torch.device) -> object:
@@ -107,7 +129,7 @@ def _read_torch(path: Path, map_location: str | torch.device) -> object:
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, str(error))) from None
-    except (EOFError, KeyError, RuntimeError, UnicodeDecodeError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged pickle raises whatever its opcodes run into
         raise CheckpointError(
             f'checkpoint {str(path)!r} cannot be read ({_first_line(error)}); '
             'it is cut off or not a checkpoint: fetch it again'

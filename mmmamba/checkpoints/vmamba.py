@@ -171,7 +171,13 @@ def _our_shape(name: str, ours: Weights) -> Tensor:
         width = ours[f'{mixer}.mixer.out_proj.weight'].shape[1]
         routes = ours[f'{mixer}.mixer.D'].numel() // width
         shape = {'x_proj_weight': (routes, -1, width), 'D': (routes, width)}.get(leaf, (routes, width, -1))
-        return tensor.reshape(shape)
+        try:
+            return tensor.reshape(shape)
+        except RuntimeError:
+            raise CheckpointError(
+                f'published VMamba: {name} of shape {tuple(tensor.shape)} does not fit the {routes} routes of width '
+                f'{width} that its block has elsewhere; the file is damaged: fetch it again'
+            ) from None
     is_pointwise = name.endswith(('_proj.weight', 'fc1.weight', 'fc2.weight', 'head.fc.weight', 'reduction.weight'))
     return tensor.flatten(1) if is_pointwise else tensor  # (out, in, 1, 1) -> (out, in)
 

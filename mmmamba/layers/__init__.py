@@ -1,6 +1,20 @@
+from .channel_gate import ChannelGate
 from .downsample import ConvDownsample, PatchMerging
 from .mlp import Mlp
+from .norm import NORMS, BatchNorm
 from .patch_embed import ConvStem, PatchEmbed
 from .ss2d import SS2D
+from .ss3d import SS3D
 
-__all__ = ['SS2D', 'ConvDownsample', 'ConvStem', 'Mlp', 'PatchEmbed', 'PatchMerging']
+__all__ = [
+    'NORMS',
+    'SS2D',
+    'SS3D',
+    'BatchNorm',
+    'ChannelGate',
+    'ConvDownsample',
+    'ConvStem',
+    'Mlp',
+    'PatchEmbed',
+    'PatchMerging',
+]

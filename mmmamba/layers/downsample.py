@@ -4,16 +4,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .norm import NORMS
+
 
 class PatchMerging(nn.Module):
-    """Four neighbours' channels side by side, LayerNorm, Linear without bias (VMamba "v1", Swin).
+    """Four neighbours' channels side by side, norm (LayerNorm as published), Linear without bias (VMamba "v1", Swin).
 
     An odd map is padded with zeros at the bottom and right, before the norm.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: str = 'LN') -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(4 * in_channels)
+        self.norm = NORMS[norm](4 * in_channels)
         self.reduction = nn.Linear(4 * in_channels, out_channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -23,12 +25,15 @@ class PatchMerging(nn.Module):
 
 
 class ConvDownsample(nn.Module):
-    """Convolution of stride 2, then LayerNorm: 3x3 with padding (VMamba "v3") or 2x2 on an evenly padded map ("v2")."""
+    """Convolution of stride 2, 3x3 with padding (VMamba "v3") or 2x2 on an evenly padded map ("v2"), then a norm.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+    The norm is LayerNorm as published.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, norm: str = 'LN') -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=2, padding=(kernel_size - 1) // 2)
-        self.norm = nn.LayerNorm(out_channels)
+        self.norm = NORMS[norm](out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.conv.kernel_size == (2, 2):

@@ -1,17 +1,18 @@
 """SS2D, the mixer of VMamba: project, depthwise convolution, selective scan along K routes, norm, gate, project."""
 
 import math
-from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmmamba.ops import selective_scan_2d
-from mmmamba.scans import Scan, build_scan
+from mmmamba.layers.scans import SelectiveScans, StateSpace, build_layer_scan
+from mmmamba.layers.weight_norm import add_weight_norm
+from mmmamba.scans import Scan, ScanSpec
+
+CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
-class SS2D(nn.Module):
+class SS2D(SelectiveScans):
     """2-D selective scan over a channels-last map, (B, H, W, embed_dims) to the same shape.
 
     Args:
@@ -21,11 +22,16 @@ class SS2D(nn.Module):
         dt_rank: rank R of the step size's projection; ``auto`` is ``ceil(embed_dims / 16)``.
         conv_bias: whether the depthwise convolution has a bias.
         gate: multiply the normed scan by ``SiLU(z)``, z a second half of the input projection.
-        scan: name of a scan or list of routes; every route has its own projections, A and D.
+        scan: name of a scan or list of routes, of which every route has its own projections, A and D; or a scan with
+            parameters and a merge of its own. :func:`mmmamba.layers.scans.build_layer_scan` says what there is.
+        state_dropout: rate at which training drops states, for each sample along the whole sequence.
+        weight_norm: normalise the rows of the scan's projections and of the output projection.
 
     Source: Liu et al., "VMamba: Visual State Space Model" (2024), section 4.2 and figure 3. The released models with a
     d_state of 1 have no gate and no activation after the norm.
     """
+
+    axes = 2  # of the map
 
     def __init__(
         self,
@@ -36,44 +42,38 @@ class SS2D(nn.Module):
         dt_rank: int | str = 'auto',
         conv_bias: bool = False,
         gate: bool = False,
-        scan: str | Sequence[str] | Scan = 'cross',
+        scan: ScanSpec = 'cross',
+        state_dropout: float = 0.0,
+        weight_norm: bool = False,
     ) -> None:
         super().__init__()
         inner = int(ssm_ratio * embed_dims)
         rank = math.ceil(embed_dims / 16) if dt_rank == 'auto' else dt_rank
+        state = StateSpace(d_state, rank, state_dropout, weight_norm)
         self.gate = gate
-        self.scan = build_scan(scan)
-        routes = len(self.scan)
         self.in_proj = nn.Linear(embed_dims, 2 * inner if gate else inner, bias=False)
-        self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=conv_bias)
-        self.x_proj_weight = nn.Parameter(torch.empty(routes, rank + 2 * d_state, inner))
-        self.dt_proj_weight = nn.Parameter(torch.empty(routes, inner, rank))
-        self.dt_proj_bias = nn.Parameter(torch.empty(routes, inner))
-        self.A_log = nn.Parameter(torch.empty(routes, inner, d_state))
-        self.D = nn.Parameter(torch.empty(routes, inner))
+        self.conv = CONVOLUTIONS[self.axes](inner, inner, 3, padding=1, groups=inner, bias=conv_bias)
         self.out_norm = nn.LayerNorm(inner)
         self.out_proj = nn.Linear(inner, embed_dims, bias=False)
-        self.reset_scan_parameters()
-
-    @torch.no_grad()
-    def reset_scan_parameters(self) -> None:
-        """Start the state space: A = -(1..N), D = 1, steps log-uniform in [1e-3, 1e-1] (Mamba, section 3.6)."""
-        _, inner, rank = self.dt_proj_weight.shape
-        nn.init.uniform_(self.x_proj_weight, -(inner**-0.5), inner**-0.5)
-        nn.init.uniform_(self.dt_proj_weight, -(rank**-0.5), rank**-0.5)
-        dt = torch.exp(torch.empty_like(self.dt_proj_bias).uniform_(math.log(1e-3), math.log(1e-1)))
-        self.dt_proj_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # inverse of softplus
-        self.A_log.copy_(torch.log(torch.arange(1, self.A_log.shape[2] + 1, dtype=torch.float32)).expand_as(self.A_log))
-        nn.init.ones_(self.D)
+        self.scan = build_layer_scan(scan, inner, state, self.axes)
+        if isinstance(self.scan, Scan):
+            self.add_scans(inner, len(self.scan), state)
+        elif self.scan.normed:
+            self.out_norm = nn.Identity()
+        if weight_norm:
+            add_weight_norm(self.out_proj, 'weight')
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.in_proj(x)  # (B, H, W, C) -> (B, H, W, E) or (B, H, W, 2E)
         if self.gate:
             x, z = x.chunk(2, dim=-1)
-        x = F.silu(self.conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
-        routes = self.scan.tables(x.shape[1], x.shape[2], x.device)
-        parameters = (self.x_proj_weight, self.dt_proj_weight, self.dt_proj_bias, -torch.exp(self.A_log), self.D)
-        y = self.out_norm(selective_scan_2d(x, routes, *parameters))
+        x = F.silu(self.conv(x.movedim(-1, 1))).movedim(1, -1)
+        y = self.out_norm(self._scan_routes(x) if isinstance(self.scan, Scan) else self.scan(x))
         if self.gate:
             y = y * F.silu(z)
         return self.out_proj(y)
+
+    def _scan_routes(self, x: Tensor) -> Tensor:
+        tables = self.scan.tables(*x.shape[1:-1], device=x.device, redraw=self.training)
+        y = self.scan_along(x.flatten(1, -3), tables).view(x.shape)  # a volume is a map of t * h rows
+        return y if self.scan.merge == 'sum' else y * self.scan.weight

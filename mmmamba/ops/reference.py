@@ -35,7 +35,7 @@ def selective_scan(
     if delta_bias is not None:
         delta = delta + delta_bias.double()
     if delta_softplus:
-        delta = torch.where(delta > 40, delta, torch.log1p(torch.exp(delta.clamp(max=40))))
+        delta = torch.logaddexp(delta, torch.zeros_like(delta))
     steps = range(u.shape[1])
     state, outputs = u.new_zeros(u.shape[0], *A.shape), {}
     for t in reversed(steps) if reverse else steps:
@@ -70,3 +70,23 @@ def selective_scan_2d(
         y = selective_scan(u, delta, A[k], B, C, D[k], delta_bias=dt_proj_bias[k], delta_softplus=True)
         merged = merged.index_add(1, route, y)
     return merged.view(x.shape)
+
+
+def causal_conv1d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, silu: bool = False, reverse: bool = False
+) -> Tensor:
+    """``y_t = bias + sum_k weight[k] x_{t - (W - 1) + k}`` for every channel, zeros before the sequence, in fp64.
+
+    Arguments and shapes as in :func:`mmmamba.ops.causal_conv1d`; the result is (batch, L, D) in fp64.
+    """
+    x, weight = x.double(), weight.double()
+    length, width = x.shape[1], weight.shape[1]
+    outputs = []
+    for t in range(length):
+        y = torch.zeros_like(x[:, 0]) if bias is None else bias.double().expand_as(x[:, 0])
+        for k in range(width):
+            source = t + (width - 1 - k) if reverse else t - (width - 1 - k)
+            if 0 <= source < length:
+                y = y + weight[:, k] * x[:, source]
+        outputs.append(y * torch.sigmoid(y) if silu else y)
+    return torch.stack(outputs, dim=1)

@@ -1,79 +1,118 @@
-"""Scans: named lists of routes that a mixer walks over a map, and the words that modify a route."""
+"""Scans that are a list of routes: a mixer walks each with its own parameters and sums the outputs, or averages them.
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+Scans that merge otherwise are modules in ``mmmamba.layers.scans``.
+"""
+
+from collections.abc import Sequence
 
 import torch
+from mmengine.registry import Registry
 from torch import Tensor
 
-from mmmamba.registry import SCANS
+from .modifiers import MODIFIERS
+from .route import Route, UnknownRouteError, known_routes, parse_route, route_tables
 
-Route = Callable[[int, int], Tensor]
+# Scans with parameters of their own merge, in mmmamba.layers.scans.
+SCAN_MODULES = Registry('scan with its own merge', scope='mmmamba', locations=['mmmamba.layers'])
+# Scans that the layers of a backbone take in turn. Mamba-ND: rows and columns, forwards and backwards; ZigMa: the eight
+# snakes; FractalMamba: the Hilbert curve and its shifted form.
+NAMED_SCHEDULES = {
+    'mamba_nd': ('raster', 'raster.reverse', 'raster.transpose', 'raster.transpose.reverse'),
+    'zigma': (
+        *('snake', 'snake.rotate180', 'snake.transpose', 'snake.antitranspose'),
+        *('snake.flip_h', 'snake.flip_v', 'snake.rotate90', 'snake.rotate270'),
+    ),
+    'fractal': ('hilbert_cross', 'hilbert_shifted_cross'),
+}
+# Scans that differ between layers; ``schedule.py`` says what each layer gets.
+SCHEDULES = ('alternating', 'per_layer', 'per_stage', 'hierarchical', *NAMED_SCHEDULES)
 
-# Route sets of the field, outputs summed. Sources: Mamba (unidirectional), Vim (bidirectional), VMamba (cross).
+# Route sets of the field, outputs summed. Sources: Mamba (unidirectional), Vim (bidirectional), VMamba (cross),
+# RS-Mamba (omnidirectional), FractalMamba (the two hilbert ones, which its layers take in turn), VideoMamba.
 NAMED_SCANS = {
     'unidirectional': ('raster',),
     'bidirectional': ('raster', 'raster.reverse'),
     'cross': ('raster', 'raster.transpose', 'raster.reverse', 'raster.transpose.reverse'),
+    'rotations': ('raster', 'raster.rotate90', 'raster.rotate180', 'raster.rotate270'),
+    'omnidirectional': (
+        *('raster', 'raster.transpose', 'raster.reverse', 'raster.transpose.reverse'),
+        *('wrapped_diagonal', 'wrapped_antidiagonal', 'wrapped_diagonal.reverse', 'wrapped_antidiagonal.reverse'),
+    ),
+    'hilbert_cross': ('hilbert', 'hilbert.transpose', 'hilbert.reverse', 'hilbert.transpose.reverse'),
+    'hilbert_shifted_cross': (
+        *('hilbert_shifted', 'hilbert_shifted.transpose'),
+        *('hilbert_shifted.reverse', 'hilbert_shifted.transpose.reverse'),
+    ),
+    'bidirectional_3d': ('raster_3d', 'raster_3d.reverse'),
+    'spatiotemporal': ('raster_3d', 'raster_3d.reverse', 'raster_3d.temporal'),
 }
-
-
-def _reverse(route: Route) -> Route:
-    return lambda h, w: route(h, w).flip(0)
-
-
-def _transpose(route: Route) -> Route:
-    """The route over the transposed (w x h) map, in pixels of the map as it is."""
-
-    def transposed(h: int, w: int) -> Tensor:
-        p = route(w, h)
-        return p % h * w + p // h
-
-    return transposed
-
-
-MODIFIERS = {'reverse': _reverse, 'transpose': _transpose}
+AVERAGED_SCANS = ('spatiotemporal',)  # Vivim
+MERGES = ('sum', 'mean')
 
 
 class Scan:
-    """K routes over one map, whose outputs a mixer sums.
+    """K routes over one map or volume, whose outputs a mixer merges.
 
     Args:
-        names: the routes, each ``base`` or ``base.modifier.modifier``, modifiers applied from left to right.
+        routes: names or dicts, as :func:`parse_route` reads them.
+        merge: ``sum`` or ``mean``.
 
     Raises:
-        ValueError: if a route or modifier is unknown, or there is none.
+        ValueError: if a route or the merge is unknown, there is no route, or some are over maps, others in volumes.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        if not names:
+    def __init__(self, routes: Sequence[str | dict | Route], merge: str = 'sum') -> None:
+        if not routes:
             raise ValueError('a scan needs at least one route, got an empty list')
-        self.names = tuple(names)
-        self._routes = tuple(_parse_route(name) for name in names)
-        self._tables = lru_cache(maxsize=64)(self._build_tables)
+        if merge not in MERGES:
+            raise ValueError(f'merge {merge!r} of a scan is not one of {", ".join(MERGES)}')
+        self.routes = tuple(parse_route(route) for route in routes)
+        self.names = tuple(route.name for route in self.routes)
+        self.axes = self.routes[0].axes  # 2 for maps, 3 for volumes
+        self.merge = merge
+        if len({route.axes for route in self.routes}) > 1:
+            raise ValueError(f'{self!r} mixes routes over maps with routes through volumes')
+
+    @property
+    def weight(self) -> float:
+        """What the sum over the routes is multiplied with."""
+        return 1 / len(self) if self.merge == 'mean' else 1.0
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.routes)
 
     def __repr__(self) -> str:
-        return f'Scan({", ".join(self.names)})'
+        return f'Scan({", ".join(self.names)}{"" if self.merge == "sum" else "; " + self.merge})'
 
-    def tables(self, h: int, w: int, device: torch.device | str = 'cpu') -> Tensor:
-        """The routes over an ``h x w`` map: (K, h * w) int64, cached for the last 64 sizes and devices."""
-        return self._tables(h, w, torch.device(device))
+    def tables(self, *sizes: int, device: torch.device | str = 'cpu', redraw: bool = False) -> Tensor:
+        """The routes: (K, L) int64. Not to be written to: the table is cached and shared.
 
-    def _build_tables(self, h: int, w: int, device: torch.device) -> Tensor:
-        return torch.stack([route(h, w) for route in self._routes]).to(device)
+        Args:
+            sizes: ``h, w``, for routes through volumes ``t, h, w``.
+            device: where the table lies.
+            redraw: draw another permutation for each ``shuffle``, as training does.
 
-    def __reduce__(self):  # the cache can be neither copied nor pickled
-        return Scan, (self.names,)
+        Raises:
+            ValueError: if the number of sizes is not that of the routes' axes.
+        """
+        if len(sizes) != self.axes:
+            kind = 'maps of h x w' if self.axes == 2 else 'volumes of t x h x w'
+            raise ValueError(f'{self!r} walks {kind}, got the sizes {sizes}')
+        tables = route_tables(self.routes, sizes, device)
+        if not redraw or all(route.base != 'shuffle' for route in self.routes):
+            return tables
+        length = tables.shape[1]
+        drawn = [torch.randperm(length, device=device) if route.base == 'shuffle' else tables[k]
+                 for k, route in enumerate(self.routes)]  # fmt: skip
+        return torch.stack(drawn)
 
 
-def build_scan(scan: str | Sequence[str] | Scan) -> Scan:
+def build_scan(scan: str | dict | Sequence[str | dict] | Scan) -> Scan:
     """A :class:`Scan` from what a config says: a scan's name, a route's name, or a list of routes.
 
     Args:
-        scan: such as ``'cross'``, ``'raster.reverse'`` or ``['raster', 'raster.transpose']``.
+        scan: such as ``'cross'``, ``'raster.reverse'``, ``'raster+hilbert.reverse'``,
+            ``['raster', dict(type='window', size=7)]`` or ``dict(type='mean', routes=['raster', 'snake'])``.
 
     Raises:
         ValueError: if a name is unknown; the message lists those that exist.
@@ -81,23 +120,36 @@ def build_scan(scan: str | Sequence[str] | Scan) -> Scan:
     """
     if isinstance(scan, Scan):
         return scan
+    if isinstance(scan, str) and scan in NAMED_SCANS:
+        return Scan(NAMED_SCANS[scan], 'mean' if scan in AVERAGED_SCANS else 'sum')
+    if isinstance(scan, dict) and scan.get('type') in MERGES and set(scan) == {'type', 'routes'}:
+        return Scan(scan['routes'], scan['type'])
     if isinstance(scan, str):
-        return Scan(NAMED_SCANS.get(scan, (scan,)))
-    if isinstance(scan, Sequence) and all(isinstance(name, str) for name in scan):
-        return Scan(scan)
-    raise TypeError(f'scan {scan!r} is neither a name nor a list of route names; {_known_names()}')
+        routes = scan.split('+')
+    elif isinstance(scan, dict):
+        routes = [scan]
+    elif isinstance(scan, Sequence) and all(isinstance(route, (str, dict, Route)) for route in scan):
+        routes = scan
+    else:
+        raise TypeError(f'scan {scan!r} is neither a name nor a list of route names; {known_names()}')
+    try:
+        return Scan(routes)
+    except UnknownRouteError as error:
+        raise ValueError(f'scan or route {error.name!r} is unknown; {known_names()}') from None
 
 
-def _parse_route(name: str) -> Route:
-    base, *modifiers = name.split('.')
-    if base not in SCANS.module_dict or not set(modifiers) <= set(MODIFIERS):
-        raise ValueError(f'scan or route {name!r} is unknown; {_known_names()}')
-    route = SCANS.module_dict[base]
-    for modifier in modifiers:
-        route = MODIFIERS[modifier](route)
-    return route
+def known_names() -> str:
+    """What an error says about the scans and routes that exist."""
+    return f'scans: {", ".join([*NAMED_SCANS, *SCHEDULES, *SCAN_MODULES.module_dict])}; {known_routes()}'
 
 
-def _known_names() -> str:
-    routes = ', '.join(sorted(SCANS.module_dict))
-    return f'scans: {", ".join(NAMED_SCANS)}; routes: {routes}, each with .{", .".join(MODIFIERS)}'
+__all__ = [
+    'MODIFIERS',
+    'NAMED_SCANS',
+    'NAMED_SCHEDULES',
+    'SCAN_MODULES',
+    'SCHEDULES',
+    'Scan',
+    'build_scan',
+    'known_names',
+]

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
-from mmmamba.layers import SS2D, ConvDownsample, ConvStem, Mlp, PatchEmbed, PatchMerging
+from mmmamba.layers import NORMS, SS2D, ConvDownsample, ConvStem, Mlp, PatchEmbed, PatchMerging
 from mmmamba.registry import MODELS
-from mmmamba.scans import Scan
+from mmmamba.scans import ScanSpec, scan_of_layer
 
 # What an arch dict may say and, for all but the first two, what holds where it does not.
 ARCH_DEFAULTS = dict(
@@ -25,10 +26,13 @@ ARCH_DEFAULTS = dict(
     dt_rank='auto',
     conv_bias=False,
     gate=False,
+    state_dropout=0.0,
+    weight_norm=False,
     mlp_ratio=4.0,  # 0: blocks without an MLP
     patch_embed='v2',
     patch_size=4,
     downsample='v3',
+    norm='LN',  # of the patch embedding and the downsampling: 'BN' learns faster from scratch
     drop_path_rate=0.0,
 )
 
@@ -60,10 +64,10 @@ PATCH_EMBEDS = {'v1': PatchEmbed, 'v2': ConvStem}
 class VMambaBlock(nn.Module):
     """``x + SS2D(LN(x))``, then ``x + MLP(LN(x))`` where there is an MLP; (B, H, W, C) to the same shape."""
 
-    def __init__(self, embed_dims: int, arch: dict, scan: str | Sequence[str] | Scan, drop_path_rate: float) -> None:
+    def __init__(self, embed_dims: int, arch: dict, scan: ScanSpec, drop_path_rate: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(embed_dims)
-        mixer_keys = ('d_state', 'ssm_ratio', 'dt_rank', 'conv_bias', 'gate')
+        mixer_keys = ('d_state', 'ssm_ratio', 'dt_rank', 'conv_bias', 'gate', 'state_dropout', 'weight_norm')
         self.mixer = SS2D(embed_dims, scan=scan, **{key: arch[key] for key in mixer_keys})
         self.drop_path = StochasticDepth(drop_path_rate, mode='row')
         self.mlp = None
@@ -103,7 +107,10 @@ class VMamba(BaseModule):
             ``small_s1l20``, ``base`` (= ``base_s2l15``), ``base_s1l20``, ``v0_tiny``, ``v0_small``, ``v0_base``, or a
             dict with ``embed_dims`` and ``depths`` (a number per stage) and any other keys of ``ARCH_DEFAULTS``.
         in_channels: channels of the image.
-        scan: the scan of every block: a name or a list of routes.
+        scan: the scan of every block: a name, ``'cross'``, ``'atrous:2'``, a list of routes, ``['raster',
+            'window:7.reverse']``, or a dict. Different ones by block or stage: ``dict(type='per_stage', scans=[...])``,
+            ``'per_stage:window:7+raster/cross/cross/cross'``, ``'alternating:raster/raster.transpose'``;
+            :func:`mmmamba.scans.scan_of_layer` says more.
         out_indices: stages whose maps are returned, each through a LayerNorm of its own; negative counts from the end.
         frozen_stages: -1 freezes nothing, 0 the patch embedding, i the first i stages as well.
         drop_path_rate: of the last block, growing linearly from 0; None is the architecture's published rate.
@@ -111,7 +118,7 @@ class VMamba(BaseModule):
         init_cfg: mmengine initialisation, such as ``dict(type='mmmamba.Pretrained', checkpoint=...)``.
 
     Raises:
-        ValueError: if the arch, a stage index or ``frozen_stages`` is not one of those that exist.
+        ValueError: if the arch, a stage index, ``frozen_stages`` or the drop path rate is not one of those that exist.
     """
 
     def __init__(
@@ -119,7 +126,7 @@ class VMamba(BaseModule):
         arch: str | dict = 'tiny',
         *,
         in_channels: int = 3,
-        scan: str | Sequence[str] | Scan = 'cross',
+        scan: ScanSpec = 'cross',
         out_indices: Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
         drop_path_rate: float | None = None,
@@ -134,14 +141,18 @@ class VMamba(BaseModule):
             raise ValueError(f'frozen_stages {frozen_stages!r} is not between -1 (none) and {len(depths)} (all stages)')
         self.frozen_stages = frozen_stages
         max_rate = arch['drop_path_rate'] if drop_path_rate is None else drop_path_rate
+        if not 0 <= max_rate <= 1:
+            raise ValueError(f'drop_path_rate {max_rate!r} is not between 0 and 1')
         total = sum(depths)
         rates = [max_rate * i / max(1, total - 1) for i in range(total)]
 
-        self.patch_embed = PATCH_EMBEDS[arch['patch_embed']](in_channels, dims[0], arch['patch_size'])
+        self.patch_embed = PATCH_EMBEDS[arch['patch_embed']](in_channels, dims[0], arch['patch_size'], arch['norm'])
         self.stages = nn.ModuleList()
         for i, depth in enumerate(depths):
-            blocks = [VMambaBlock(dims[i], arch, scan, rates.pop(0)) for _ in range(depth)]
-            downsample = _downsample(arch['downsample'], *dims[i : i + 2]) if i + 1 < len(depths) else None
+            first = sum(depths[:i])
+            layers = range(first, first + depth)
+            blocks = [VMambaBlock(dims[i], arch, scan_of_layer(scan, layer, depths), rates[layer]) for layer in layers]
+            downsample = _downsample(arch, *dims[i : i + 2]) if i + 1 < len(depths) else None
             self.stages.append(VMambaStage(blocks, downsample, with_cp))
         self.out_norms = nn.ModuleDict({str(i): nn.LayerNorm(dims[i]) for i in self.out_indices})
         self.apply(_init_linear)
@@ -193,7 +204,7 @@ def resolve_arch(arch: str | dict) -> dict:
             'arch needs embed_dims and depths with a number for each stage, '
             f'got embed_dims={arch["embed_dims"]} and depths={arch["depths"]}'
         )
-    for key, known in (('patch_embed', PATCH_EMBEDS), ('downsample', ('v1', 'v2', 'v3'))):
+    for key, known in (('patch_embed', PATCH_EMBEDS), ('downsample', ('v1', 'v2', 'v3')), ('norm', NORMS)):
         if arch[key] not in known:
             raise ValueError(f'arch: {key} {arch[key]!r} is not one of {sorted(known)}')
     return arch
@@ -206,14 +217,17 @@ def _resolve_out_indices(out_indices: Sequence[int], stages: int) -> tuple[int, 
     return tuple(resolved)
 
 
-def _downsample(version: str, in_channels: int, out_channels: int) -> nn.Module:
-    if version == 'v1':
-        return PatchMerging(in_channels, out_channels)
-    return ConvDownsample(in_channels, out_channels, kernel_size=2 if version == 'v2' else 3)
+def _downsample(arch: dict, in_channels: int, out_channels: int) -> nn.Module:
+    if arch['downsample'] == 'v1':
+        return PatchMerging(in_channels, out_channels, arch['norm'])
+    return ConvDownsample(in_channels, out_channels, 2 if arch['downsample'] == 'v2' else 3, arch['norm'])
 
 
 def _init_linear(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        if is_parametrized(module, 'weight'):  # weight normalisation takes the value apart on assignment
+            module.weight = nn.init.trunc_normal_(module.weight.detach(), std=0.02)
+        else:
+            nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

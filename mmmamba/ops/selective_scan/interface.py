@@ -25,7 +25,7 @@ def selective_scan(
 ) -> Tensor:
     """Scan ``h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t`` and return ``y_t = (C_t h_t + D u_t) * silu(z_t)``.
 
-    ``dt_t = softplus(delta_t + delta_bias)`` with ``delta_softplus``, else the sum itself. Channel ``d`` reads the B and
+    ``dt_t = softplus(delta_t + delta_bias)`` with ``delta_softplus``, else the sum itself. Channel ``d`` reads B and
     C of group ``d // (D / G)``. States and sums are fp32 (fp64 if any input is) whatever the dtypes and autocast say.
 
     Args:
@@ -39,7 +39,7 @@ def selective_scan(
         delta_bias: (D,) or None.
         delta_softplus: pass the step sizes through softplus.
         reverse: scan from the last step to the first; output t still belongs to input t.
-        backend: ``auto``, ``numba``, ``torch`` or ``reference``.
+        backend: ``auto``, ``numba``, ``triton`` (fp64 inputs go to ``torch``), ``torch`` or ``reference``.
 
     Returns:
         (batch, L, D) in the dtype of ``u``.
@@ -56,7 +56,13 @@ def selective_scan(
     if backend == 'reference':
         options = dict(delta_bias=delta_bias, delta_softplus=delta_softplus, reverse=reverse)
         return reference.selective_scan(u, delta, A, B, C, D, z, **options).to(u.dtype)
-    y = _selective_scan_op(u, delta, A, B, C, D, delta_bias, delta_softplus, reverse, backend)
+    inputs = (u, delta, A, B, C, D, delta_bias)
+    if backend == 'triton' and all(t is None or t.dtype != torch.float64 for t in inputs):
+        from . import triton_op  # triton is optional, and a second to import
+
+        y = triton_op.scan(*inputs, delta_softplus=delta_softplus, reverse=reverse)
+    else:
+        y = _selective_scan_op(*inputs, delta_softplus, reverse, backend)
     return y if z is None else (y * F.silu(z)).to(u.dtype)
 
 
@@ -78,7 +84,8 @@ def _check(
         )
     if B.dim() != 4 or B.shape[2] == 0 or u.shape[2] % B.shape[2]:
         raise ValueError(
-            f'selective_scan: expected B of shape (batch, L, G, N) with G dividing D = {u.shape[2]}, got {tuple(B.shape)}'
+            f'selective_scan: expected B of shape (batch, L, G, N), G a divisor of D = {u.shape[2]}, '
+            f'got {tuple(B.shape)}'
         )
     per_step, per_group, per_channel = tuple(u.shape), (*u.shape[:2], B.shape[2], A.shape[1]), (u.shape[2],)
     for name, tensor, shape in (

@@ -54,7 +54,8 @@ def scan_backward(
         # dh_t = C_t dy_t + a_{t+1} dh_{t+1}: the same scan over the flipped sequence, with decays one step late.
         late = torch.cat([decay[:, 1:], torch.zeros_like(decay[:, :1])], dim=1)
         dstates = _linear_scan(late.flip(1), (dy.unsqueeze(-1) * C[:, :, :, None, n]).flip(1)).flip(1)
-        kept = dstates * (states - drive)  # (states - drive) is a_t h_{t-1}
+        before = torch.cat([torch.zeros_like(states[:, :1]), states[:, :-1]], dim=1)  # h_{t-1}
+        kept = dstates * decay * before  # not states - drive: that cancels where the decay is small
         dA[..., n] = (kept * dt.unsqueeze(-1)).sum((0, 1))
         driven = (dstates * B[:, :, :, None, n]).sum(-1)  # (b, L, G, E)
         ddt += (kept * A[..., n]).sum(-1) + driven * u
@@ -67,7 +68,7 @@ def scan_backward(
 
 def _step_size(delta: Tensor, bias: Tensor | None, softplus: bool) -> Tensor:
     dt = delta if bias is None else delta + bias
-    return F.softplus(dt) if softplus else dt
+    return F.softplus(dt, threshold=40) if softplus else dt  # the default, 20, shows in fp64
 
 
 def _state_slices(delta: Tensor, A: Tensor) -> Iterator[slice]:
@@ -87,17 +88,18 @@ def _linear_scan(decay: Tensor, drive: Tensor) -> Tensor:
     """``h_t = decay_t h_{t-1} + drive_t`` along dim 1 with ``h_{-1} = 0``."""
     b, length, *rest = decay.shape
     chunk = math.isqrt(length - 1) + 1
+    chunks = -(-length // chunk)
     tail = -length % chunk
     if tail:  # zero decay and drive: the padded steps change nothing before them
         decay = torch.cat([decay, decay.new_zeros(b, tail, *rest)], dim=1)
         drive = torch.cat([drive, drive.new_zeros(b, tail, *rest)], dim=1)
-    decay = decay.view(b, -1, chunk, *rest).movedim(2, 0).contiguous()  # (chunk, b, chunks, ...)
-    states = drive.view(b, -1, chunk, *rest).movedim(2, 0).contiguous()
+    decay = decay.view(b, chunks, chunk, *rest).movedim(2, 0).contiguous()  # (chunk, b, chunks, ...)
+    states = drive.view(b, chunks, chunk, *rest).movedim(2, 0).contiguous()
     for t in range(1, chunk):
         states[t].addcmul_(decay[t], states[t - 1])
     kept = decay.cumprod(0)  # share of the chunk's initial state left at each step
     carry = torch.zeros_like(states[0])  # (b, chunks, ...): state at each chunk's start
-    for c in range(1, carry.shape[1]):
+    for c in range(1, chunks):
         torch.addcmul(states[-1][:, c - 1], kept[-1][:, c - 1], carry[:, c - 1], out=carry[:, c])
     states.addcmul_(kept, carry)
-    return states.movedim(0, 2).reshape(b, -1, *rest)[:, :length]
+    return states.movedim(0, 2).reshape(b, chunks * chunk, *rest)[:, :length]

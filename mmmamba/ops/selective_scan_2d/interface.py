@@ -25,7 +25,8 @@ def selective_scan_2d(
     Along route k, with ``p = routes[k, t]`` the pixel of step t and ``(dt_low, B, C) = x_proj_weight[k] x_p``:
     ``dt_t = softplus(dt_proj_weight[k] dt_low + dt_proj_bias[k])``, ``h_t = exp(dt_t A[k]) h_{t-1} + dt_t B x_p``, and
     ``C h_t + D[k] x_p`` is added to the output at p. The projections act per pixel, so they run once, on the map as it
-    lies; only the recurrence follows the routes. States and sums are fp32 (fp64 if any input is) also under autocast.
+    lies, in the dtype of ``x`` or of autocast; only the recurrence follows the routes. Step sizes, states and sums are
+    fp32 (fp64 if any input is) also under autocast.
 
     Args:
         x: (batch, H, W, E), floating point. The map, after the depthwise convolution.
@@ -35,7 +36,7 @@ def selective_scan_2d(
         dt_proj_bias: (K, E).
         A: (K, E, N), negative for a state that decays; ``d_state`` N from 1 to 64 is tested.
         D: (K, E). Skip connection.
-        backend: ``auto``, ``numba``, ``torch`` or ``reference``.
+        backend: ``auto``, ``numba``, ``triton`` (fp64 inputs go to ``torch``), ``torch`` or ``reference``.
 
     Returns:
         (batch, H, W, E) in the dtype of ``x``; 0 at pixels that no route visits.
@@ -51,8 +52,14 @@ def selective_scan_2d(
         parameters = (x_proj_weight, dt_proj_weight, dt_proj_bias, A, D)
         return reference.selective_scan_2d(x, routes, *parameters).to(x.dtype)
     tokens = x.flatten(1, 2)  # (batch, H, W, E) -> (batch, L, E)
-    projected = F.linear(tokens, x_proj_weight.flatten(0, 1)).unflatten(2, (A.shape[0], -1))  # (batch, L, K, R + 2N)
-    return _selective_scan_2d_op(tokens, projected, routes, dt_proj_weight, dt_proj_bias, A, D, backend).view(x.shape)
+    weight = x_proj_weight.flatten(0, 1).to(x.dtype)
+    projected = F.linear(tokens, weight).unflatten(2, (A.shape[0], -1))  # (batch, L, K, R + 2N)
+    inputs = (tokens, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
+    if backend == 'triton' and all(t.dtype != torch.float64 for t in inputs):
+        from . import triton_op  # triton is optional, and a second to import
+
+        return triton_op.scan(*inputs).view(x.shape)
+    return _selective_scan_2d_op(*inputs, backend).view(x.shape)
 
 
 def _check(
@@ -97,6 +104,14 @@ def _check(
             raise ValueError(f'selective_scan_2d: {name} on {tensor.device}, x on {x.device}; move them to one device')
 
 
+def _check_range(routes: Tensor, pixels: int) -> None:
+    first, last = (int(p) for p in routes.aminmax())
+    if first < 0 or last >= pixels:
+        raise ValueError(
+            f'selective_scan_2d: routes visit pixels {first} to {last}, but the map has pixels 0 to {pixels - 1}'
+        )
+
+
 @torch.library.custom_op('mmmamba::selective_scan_2d', mutates_args=())
 def _selective_scan_2d_op(
     x: Tensor,
@@ -108,6 +123,8 @@ def _selective_scan_2d_op(
     D: Tensor,
     backend: str,
 ) -> Tensor:
+    if x.device.type == 'cpu':  # elsewhere it would cost a synchronisation
+        _check_range(routes, x.shape[1])
     delta, B, C = _expand(projected, dt_proj_weight, A)
     y = grouped.scan_forward(x.unsqueeze(2), delta, A, B, C, D, dt_proj_bias, routes, True, backend)
     return y.sum(2).to(x.dtype)  # (batch, L, K, E) -> (batch, L, E)
@@ -136,11 +153,11 @@ def _selective_scan_2d_backward_op(
         dy.unsqueeze(2), x.unsqueeze(2), delta, *parameters, routes, True, backend
     )
     low_rank = projected[..., : dt_proj_weight.shape[2]].to(ddelta.dtype)
-    dlow_rank = torch.einsum('blke,ker->blkr', ddelta, dt_proj_weight.to(ddelta.dtype))
+    dlow_rank = _einsum('blke,ker->blkr', ddelta, dt_proj_weight.to(ddelta.dtype))
     return (
         dx.sum(2).to(x.dtype),
         torch.cat([dlow_rank, dB, dC], dim=-1).to(projected.dtype),
-        torch.einsum('blke,blkr->ker', ddelta, low_rank).to(dt_proj_weight.dtype),
+        _einsum('blke,blkr->ker', ddelta, low_rank).to(dt_proj_weight.dtype),
         dbias.to(dt_proj_bias.dtype),
         dA.to(A.dtype),
         dD.to(D.dtype),
@@ -167,8 +184,14 @@ _selective_scan_2d_op.register_autograd(_backward, setup_context=_save_for_backw
 
 
 def _expand(projected: Tensor, dt_proj_weight: Tensor, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Split (batch, L, K, R + 2N) into delta, expanded to (batch, L, K, E), and B, C (batch, L, K, N), at least fp32."""
+    """Split (batch, L, K, R + 2N) into delta (batch, L, K, E), expanded, and B, C (batch, L, K, N), fp32 or fp64."""
     dtype = torch.promote_types(torch.promote_types(projected.dtype, dt_proj_weight.dtype), torch.float32)
     d_state = A.shape[2]
     low_rank, B, C = projected.to(dtype).split([dt_proj_weight.shape[2], d_state, d_state], dim=-1)
-    return torch.einsum('blkr,ker->blke', low_rank, dt_proj_weight.to(dtype)), B, C
+    return _einsum('blkr,ker->blke', low_rank, dt_proj_weight.to(dtype)), B, C
+
+
+def _einsum(equation: str, *operands: Tensor) -> Tensor:
+    """``torch.einsum`` in the dtype of the operands: autocast reaches into the op and would round the step sizes."""
+    with torch.autocast(operands[0].device.type, enabled=False):
+        return torch.einsum(equation, *operands)

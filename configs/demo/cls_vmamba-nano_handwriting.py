@@ -1,0 +1,40 @@
+# Classification of single handwritten digits from scratch, for two CPU cores.
+_base_ = ['./_base_/handwriting.py', '../_base_/default_runtime_cls.py']
+
+arch = dict(**_base_.nano['arch'], patch_size=2)
+model = dict(
+    type='ImageClassifier',
+    data_preprocessor=dict(num_classes=10, mean=[127.5] * 3, std=[63.75] * 3, to_rgb=True),
+    backbone=dict(type='mmmamba.VMamba', arch=arch, out_indices=(3,)),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=10, in_channels=224, topk=(1,), loss=dict(type='CrossEntropyLoss')),
+)
+
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+dataset = dict(type='CustomDataset', data_root='data/handwriting/imagenet', pipeline=pipeline)
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(data_prefix='train', **dataset),
+)
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(data_prefix='val', **dataset),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='Accuracy', topk=(1,))
+test_evaluator = val_evaluator
+
+train_cfg = dict(by_epoch=True, max_epochs=12, val_interval=2)
+val_cfg = dict()
+test_cfg = dict()
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=44),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=44, end=528, T_max=484, eta_min=0),
+]
+randomness = dict(seed=0)

@@ -1,0 +1,17 @@
+"""Data that the task libraries lack: the embedded handwriting of the demo."""
+
+from mmmamba.datasets.handwriting import Scans, Scene, compose_digit, compose_scene, load_scans, split_scans
+from mmmamba.datasets.handwriting_folder import Settings, data_card, is_complete, prepare_handwriting
+
+__all__ = [
+    'Scans',
+    'Scene',
+    'Settings',
+    'compose_digit',
+    'compose_scene',
+    'data_card',
+    'is_complete',
+    'load_scans',
+    'prepare_handwriting',
+    'split_scans',
+]

@@ -1,0 +1,43 @@
+"""Norms of channels-last maps, by the name that an architecture gives them."""
+
+import torch
+from torch import Tensor, nn
+
+from mmmamba.ops import layer_norm
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm over the last dimension, ``(..., channels)`` to the same shape, by the fastest backend.
+
+    Args:
+        channels: size of the last dimension.
+        narrow: under autocast, write the dtype that a linear layer behind it reads. PyTorch writes fp32, which that
+            layer then copies; ``False`` does the same, for a residual stream that stays in fp32.
+    """
+
+    def __init__(self, channels: int, *, narrow: bool = False) -> None:
+        super().__init__(channels)
+        self.narrow = narrow
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = x.dtype
+        if torch.is_autocast_enabled(x.device.type):
+            dtype = (
+                torch.get_autocast_dtype(x.device.type) if self.narrow else torch.promote_types(dtype, torch.float32)
+            )
+        return layer_norm(x, self.weight, self.bias, self.eps, dtype=dtype)
+
+
+class BatchNorm(nn.Module):
+    """BatchNorm over the channels of (B, H, W, C)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # A member, not the base, so that conversion to SyncBatchNorm keeps the layout.
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # channels-first inside
+
+
+NORMS = {'LN': nn.LayerNorm, 'BN': BatchNorm}

@@ -1,0 +1,56 @@
+"""Local scan of LocalMamba: routes in windows beside whole-map ones, each output through a shared channel gate."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmmamba.layers.channel_gate import ChannelGate
+from mmmamba.scans import SCAN_MODULES, Scan
+
+from .selective_scans import SelectiveScans, StateSpace
+
+
+@SCAN_MODULES.register_module(name='local')
+class LocalScan(SelectiveScans):
+    """Routes with parameters of their own, every output through one shared channel gate, then summed.
+
+    Args:
+        channels: E.
+        state: of the scans.
+        routes: names of routes; those of the paper without a search unless said.
+        padded: let the zeros take part that fill the windows at the right and bottom edge, as released; otherwise those
+            windows are smaller.
+
+    Source: Huang et al., "LocalMamba" (2024), sections 3.2 and 3.3. (B, H, W, E) to the same shape.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        state: StateSpace,
+        *,
+        routes: Sequence[str] = ('raster', 'raster.reverse', 'window:2', 'window:2.reverse'),
+        padded: bool = False,
+    ) -> None:
+        super().__init__()
+        self.routes = Scan(routes)
+        self.padded = padded
+        self.add_scans(channels, len(self.routes), state)
+        self.gate = ChannelGate(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum(self.gate(y) for y in self._outputs(x))
+
+    def _outputs(self, x: Tensor) -> list[Tensor]:
+        if not self.padded:
+            return self.scan_each(x, self.routes.tables(*x.shape[1:3], device=x.device, redraw=self.training))
+        state_mask = self.draw_state_mask(x)
+        return [self._scan_padded(x, k, state_mask) for k in range(len(self.routes))]
+
+    def _scan_padded(self, x: Tensor, k: int, state_mask: Tensor | None) -> Tensor:
+        route, (h, w) = self.routes.routes[k], x.shape[1:3]
+        size = (route.parameters or (7,))[0] if route.base == 'window' else 1
+        x = F.pad(x, (0, 0, 0, -w % size, 0, -h % size))
+        table = Scan([route]).tables(*x.shape[1:3], device=x.device, redraw=self.training)
+        return self.scan_along(x, table, sets=slice(k, k + 1), state_mask=state_mask)[:, :h, :w]

@@ -1,0 +1,143 @@
+"""The parameters of K selective scans over maps, and the scan of a map along K routes with them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mmmamba.layers.weight_norm import add_weight_norm
+from mmmamba.ops import selective_scan, selective_scan_2d
+
+
+@dataclass(frozen=True)
+class StateSpace:
+    """What the selective scans of a mixer have in common.
+
+    Args:
+        d_state: size of the state per channel, N.
+        dt_rank: rank R of the step size's projection.
+        dropout: rate at which training drops the states of a sample, each along the whole sequence.
+        weight_norm: normalise the rows of the projections.
+
+    Raises:
+        ValueError: if ``dropout`` is not a rate below 1.
+    """
+
+    d_state: int = 1
+    dt_rank: int = 1
+    dropout: float = 0.0
+    weight_norm: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f'state_dropout {self.dropout!r} is not in [0, 1)')
+
+
+class SelectiveScans(nn.Module):
+    """Base of what scans a map: ``add_scans`` gives it parameters, ``scan_along`` and ``scan_each`` use them."""
+
+    normed = False  # True in a scan that norms its output itself: the mixer adds no norm
+
+    def add_scans(self, channels: int, count: int, state: StateSpace) -> None:
+        """Own the parameters of ``count`` selective scans over ``channels`` channels.
+
+        Args:
+            channels: E.
+            count: K, the number of parameter sets.
+            state: what they have in common.
+        """
+        rows = state.dt_rank + 2 * state.d_state
+        self.state_dropout = state.dropout
+        self.x_proj_weight = nn.Parameter(torch.empty(count, rows, channels))
+        self.dt_proj_weight = nn.Parameter(torch.empty(count, channels, state.dt_rank))
+        self.dt_proj_bias = nn.Parameter(torch.empty(count, channels))
+        self.A_log = nn.Parameter(torch.empty(count, channels, state.d_state))
+        self.D = nn.Parameter(torch.empty(count, channels))
+        self.reset_scan_parameters()
+        if state.weight_norm:
+            add_weight_norm(self, 'x_proj_weight')
+            add_weight_norm(self, 'dt_proj_weight')
+
+    @torch.no_grad()
+    def reset_scan_parameters(self) -> None:
+        """Start the state space: A = -(1..N), D = 1, steps log-uniform in [1e-3, 1e-1] (Mamba, section 3.6)."""
+        _, channels, rank = self.dt_proj_weight.shape
+        nn.init.uniform_(self.x_proj_weight, -(channels**-0.5), channels**-0.5)
+        nn.init.uniform_(self.dt_proj_weight, -(rank**-0.5), rank**-0.5)
+        dt = torch.exp(torch.empty_like(self.dt_proj_bias).uniform_(math.log(1e-3), math.log(1e-1)))
+        self.dt_proj_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # inverse of softplus
+        self.A_log.copy_(torch.log(torch.arange(1, self.A_log.shape[2] + 1, dtype=torch.float32)).expand_as(self.A_log))
+        nn.init.ones_(self.D)
+
+    def scan_along(
+        self, x: Tensor, tables: Tensor, *, sets: slice = slice(None), state_mask: Tensor | None = None
+    ) -> Tensor:
+        """Scan a map along K routes and sum the outputs.
+
+        Args:
+            x: (B, H, W, E).
+            tables: (K, T) int64. The pixels that the routes visit, T of H * W or fewer.
+            sets: which parameter sets the routes take, one each, or one for all.
+            state_mask: what :meth:`draw_state_mask` gave, where several calls share a mask; None draws one.
+
+        Returns:
+            (B, H, W, E), 0 at pixels that no route visits.
+        """
+        parameters = self.scan_parameters(sets, len(tables))
+        state_mask = self.draw_state_mask(x) if state_mask is None else state_mask
+        if state_mask is None:
+            return selective_scan_2d(x, tables, *parameters)
+        return _scan_with_mask(x, tables, *parameters, state_mask)
+
+    def scan_each(self, x: Tensor, tables: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs of K routes before any merge: K maps (B, H, W, E)."""
+        state_mask = self.draw_state_mask(x)
+        shared = len(self.D) == 1
+        return [
+            self.scan_along(x, table[None], sets=slice(None) if shared else slice(k, k + 1), state_mask=state_mask)
+            for k, table in enumerate(tables)
+        ]
+
+    def scan_parameters(self, sets: slice, routes: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """x_proj_weight, dt_proj_weight, dt_proj_bias, A and D for ``routes`` routes."""
+        stacked = (self.x_proj_weight, self.dt_proj_weight, self.dt_proj_bias, -torch.exp(self.A_log), self.D)
+        return tuple(p[sets].expand(routes, *p.shape[1:]) for p in stacked)
+
+    def draw_state_mask(self, x: Tensor) -> Tensor | None:
+        """In training with state dropout (B, N): 0 or ``1 / (1 - rate)`` for each state of each sample; else None."""
+        if not self.training or self.state_dropout == 0:
+            return None
+        kept = 1 - self.state_dropout
+        return torch.empty(x.shape[0], self.A_log.shape[2], device=x.device).bernoulli_(kept) / kept
+
+
+def _scan_with_mask(
+    x: Tensor,
+    tables: Tensor,
+    x_proj_weight: Tensor,
+    dt_proj_weight: Tensor,
+    dt_proj_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    state_mask: Tensor,
+) -> Tensor:
+    """``selective_scan_2d`` with C times a mask, which its kernels do not know: gather, scan, scatter."""
+    d_state, dt_rank = A.shape[2], dt_proj_weight.shape[2]
+    u = x.flatten(1, 2)[:, tables.T]  # (B, H, W, E) -> (B, T, K, E)
+    with torch.autocast(x.device.type, enabled=False):  # step sizes and states in fp32
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        projected = torch.einsum('btke,kre->btkr', u.to(dtype), x_proj_weight.to(dtype))
+        low_rank, B, C = projected.split([dt_rank, d_state, d_state], dim=-1)
+        delta = torch.einsum('btkr,ker->btke', low_rank, dt_proj_weight.to(dtype))
+        C = C * state_mask[:, None, None].to(dtype)
+        y = selective_scan(
+            *(u.flatten(2), delta.flatten(2), A.flatten(0, 1), B, C, D.flatten()),
+            delta_bias=dt_proj_bias.flatten(),
+            delta_softplus=True,
+        )
+    y = y.view(u.shape)
+    index = tables.T[None, :, :, None].expand_as(y)
+    out = y.new_zeros(y.shape[0], x.shape[1] * x.shape[2], *y.shape[2:]).scatter(1, index, y)  # (B, L, K, E)
+    return out.sum(2).view(x.shape)

@@ -1,0 +1,3 @@
+from .interface import layer_norm
+
+__all__ = ['layer_norm']

@@ -1,0 +1,102 @@
+"""The public LayerNorm over the last dimension, with the dtype of its result, and its registration with PyTorch."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import eager
+from ..backend import resolve_backend
+
+
+def layer_norm(
+    x: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *,
+    dtype: torch.dtype | None = None,
+    backend: str = 'auto',
+) -> Tensor:
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last dimension, computed in fp32 (fp64 for fp64 input).
+
+    PyTorch under autocast writes the result in fp32 and casts it in the next layer; this writes what that layer reads.
+
+    Args:
+        x: (..., C), floating point.
+        weight: (C,) or None.
+        bias: (C,) or None.
+        eps: added to the variance.
+        dtype: of the result; None is that of ``x``.
+        backend: ``auto``, ``triton`` (fp64 input goes to ``torch``), ``torch``, or what else the scans know, which is
+            ``torch`` here. Inside ``torch.compile``, ``auto`` is ``torch``: the compiler fuses it with its neighbours.
+
+    Returns:
+        The shape of ``x``.
+
+    Raises:
+        ValueError: if weight or bias are not of the last dimension's size, or the backend does not serve the device.
+    """
+    for name, parameter in (('weight', weight), ('bias', bias)):
+        if parameter is not None and parameter.shape != x.shape[-1:]:
+            raise ValueError(
+                f'layer_norm: expected {name} of shape {tuple(x.shape[-1:])}, got {tuple(parameter.shape)}'
+            )
+    dtype = dtype or x.dtype
+    compiles = backend == 'auto' and torch.compiler.is_compiling()
+    if compiles or resolve_backend(backend, x.device) != 'triton' or x.dtype == torch.float64 or x.numel() == 0:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        parameters = (p if p is None else p.to(wide) for p in (weight, bias))
+        return F.layer_norm(x.to(wide), x.shape[-1:], *parameters, eps).to(dtype)
+    return eager.call(_layer_norm_op, _LayerNorm, x, weight, bias, eps, dtype)[0]
+
+
+def _forward(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    from . import triton_forward  # triton is optional, and a second to import
+
+    return triton_forward.layer_norm_forward(x.contiguous(), weight, bias, eps, dtype)
+
+
+_layer_norm_op = torch.library.custom_op('mmmamba::layer_norm_triton', _forward, mutates_args=())
+
+
+@_layer_norm_op.register_fake
+def _(x, weight, bias, eps, dtype):
+    y = torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
+    return y, x.new_empty((2, x.numel() // x.shape[-1]), dtype=torch.float32)
+
+
+def _backward(dy: Tensor, x: Tensor, weight: Tensor | None, statistics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    from . import triton_backward
+
+    return triton_backward.layer_norm_backward(dy.contiguous(), x.contiguous(), weight, statistics)
+
+
+_layer_norm_backward_op = torch.library.custom_op('mmmamba::layer_norm_triton_backward', _backward, mutates_args=())
+
+
+@_layer_norm_backward_op.register_fake
+def _(dy, x, weight, statistics):
+    sums = x.new_empty(2, x.shape[-1], dtype=torch.float32)
+    dx = torch.empty_like(x, memory_format=torch.contiguous_format)
+    return dx, torch.empty_like(sums[0]), torch.empty_like(sums[1])
+
+
+def _save_for_backward(ctx, inputs, output):
+    x, weight, bias, _, _ = inputs
+    ctx.save_for_backward(x, weight, output[1])
+    ctx.mark_non_differentiable(output[1])
+    ctx.dtypes = [p if p is None else p.dtype for p in (weight, bias)]
+
+
+def _gradients(ctx, dy, _, run=_layer_norm_backward_op):
+    dx, *dparameters = run(dy, *ctx.saved_tensors)
+    dparameters = (None if dtype is None else p.to(dtype) for p, dtype in zip(dparameters, ctx.dtypes, strict=True))
+    return dx, *dparameters, None, None
+
+
+_layer_norm_op.register_autograd(_gradients, setup_context=_save_for_backward)
+_LayerNorm = eager.function_of(_forward, _save_for_backward, partial(_gradients, run=_backward))

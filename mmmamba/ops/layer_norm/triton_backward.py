@@ -1,0 +1,72 @@
+"""Backward LayerNorm in Triton: a program walks a share of the rows and keeps its sums for weight and bias.
+
+The shares of the sums are added by the launcher: no atomics, the same result on every run.
+"""
+
+import torch
+import triton
+from torch import Tensor
+from triton import language as tl
+
+from ..sizes import cdiv
+from .triton_forward import rows_of_a_program
+
+# Shares of the rows: they fill the 132 SMs of an H100 four times over, and their sums are still cheap to add.
+_SHARES = 528
+
+
+@triton.jit
+def layer_norm_backward_kernel(
+    dy_ptr,
+    x_ptr,
+    weight_ptr,
+    statistics_ptr,
+    dx_ptr,
+    dweight_ptr,
+    dbias_ptr,
+    M,
+    C,
+    tiles,
+    BLOCK_M: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    pid = tl.program_id(0).to(tl.int64)
+    c = tl.arange(0, BLOCK_C)
+    in_row = c < C
+    weight = tl.full((BLOCK_C,), 1.0, tl.float32)
+    if weight_ptr is not None:
+        weight = tl.load(weight_ptr + c, mask=in_row, other=0.0).to(tl.float32)
+    dweight = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
+    dbias = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
+    for i in range(tiles):
+        m = (pid * tiles + i) * BLOCK_M + tl.arange(0, BLOCK_M)
+        in_rows = m < M
+        inside = in_rows[:, None] & in_row[None, :]
+        offsets = m[:, None] * C + c[None, :]
+        dy = tl.load(dy_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+        x = tl.load(x_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+        mean = tl.load(statistics_ptr + m, mask=in_rows, other=0.0)
+        rstd = tl.load(statistics_ptr + M + m, mask=in_rows, other=0.0)
+        x = tl.where(inside, (x - mean[:, None]) * rstd[:, None], 0.0)
+        dweight += dy * x
+        dbias += dy
+        dy *= weight[None, :]
+        dx = dy - (x * (tl.sum(dy * x, 1) / C)[:, None] + (tl.sum(dy, 1) / C)[:, None])
+        tl.store(dx_ptr + offsets, (dx * rstd[:, None]).to(dx_ptr.dtype.element_ty), mask=inside)
+    tl.store(dweight_ptr + pid * C + c, tl.sum(dweight, 0), mask=in_row)
+    tl.store(dbias_ptr + pid * C + c, tl.sum(dbias, 0), mask=in_row)
+
+
+def layer_norm_backward(
+    dy: Tensor, x: Tensor, weight: Tensor | None, statistics: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of ``x``, in its dtype, and of weight and bias, fp32, for contiguous ``dy`` and ``x`` (..., C)."""
+    channels, rows = x.shape[-1], statistics.shape[1]
+    dx = torch.empty_like(x)
+    block_m, block_c, num_warps = rows_of_a_program(channels)
+    tiles = cdiv(cdiv(rows, block_m), _SHARES)
+    shares = cdiv(rows, block_m * tiles)
+    dweight, dbias = x.new_empty((2, shares, channels), dtype=torch.float32)
+    sizes = dict(BLOCK_M=block_m, BLOCK_C=block_c, num_warps=num_warps)
+    layer_norm_backward_kernel[(shares,)](dy, x, weight, statistics, dx, dweight, dbias, rows, channels, tiles, **sizes)
+    return dx, dweight.sum(0), dbias.sum(0)

@@ -1,0 +1,64 @@
+"""LayerNorm in Triton: a program takes BLOCK_M rows of (M, C) and holds them whole."""
+
+import torch
+import triton
+from torch import Tensor
+from triton import language as tl
+
+from ..sizes import cdiv, next_power_of_2
+
+
+@triton.jit
+def layer_norm_forward_kernel(
+    x_ptr,
+    weight_ptr,
+    bias_ptr,
+    y_ptr,
+    statistics_ptr,
+    M,
+    C,
+    eps,
+    BLOCK_M: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    m = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    c = tl.arange(0, BLOCK_C)
+    in_rows, in_row = m < M, c < C
+    inside = in_rows[:, None] & in_row[None, :]
+    offsets = m[:, None] * C + c[None, :]
+
+    x = tl.load(x_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+    mean = tl.sum(x, 1) / C
+    x = tl.where(inside, x - mean[:, None], 0.0)
+    rstd = tl.rsqrt(tl.sum(x * x, 1) / C + eps)
+    y = x * rstd[:, None]
+    if weight_ptr is not None:
+        y *= tl.load(weight_ptr + c, mask=in_row, other=0.0).to(tl.float32)[None, :]
+    if bias_ptr is not None:
+        y += tl.load(bias_ptr + c, mask=in_row, other=0.0).to(tl.float32)[None, :]
+
+    tl.store(y_ptr + offsets, y.to(y_ptr.dtype.element_ty), mask=inside)
+    tl.store(statistics_ptr + m, mean, mask=in_rows)
+    tl.store(statistics_ptr + M + m, rstd, mask=in_rows)
+
+
+def layer_norm_forward(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """The normed rows of contiguous ``x`` (..., C) in ``dtype``; mean and reciprocal deviation of each row, (2, M)."""
+    channels = x.shape[-1]
+    rows = x.numel() // channels
+    y = torch.empty_like(x, dtype=dtype)
+    statistics = x.new_empty((2, rows), dtype=torch.float32)
+    block_m, block_c, num_warps = rows_of_a_program(channels)
+    grid = (cdiv(rows, block_m),)
+    sizes = dict(BLOCK_M=block_m, BLOCK_C=block_c, num_warps=num_warps)
+    layer_norm_forward_kernel[grid](x, weight, bias, y, statistics, rows, channels, eps, **sizes)
+    return y, statistics
+
+
+def rows_of_a_program(channels: int) -> tuple[int, int, int]:
+    """BLOCK_M, BLOCK_C and warps: 2048 values, 16 a lane, or a whole row with as many lanes as that takes."""
+    block_c = next_power_of_2(channels)
+    block_m = max(1, 2048 // block_c)
+    return block_m, block_c, min(16, max(4, block_m * block_c // 512))

@@ -1,0 +1,312 @@
+"""Backward selective scan in Triton: the programs of the forward pass, walking their routes from the end.
+
+States inside a tile are recomputed from the state before it, which the forward pass saved. Sums over channels (for the
+low-rank step sizes, B and C) are matrix products with the tile; each block of channels, image group and segment writes
+its own share of a sum and the launcher adds them up: no atomics, the same result on every run.
+
+Layout: see :func:`.triton_forward.scan_forward`.
+"""
+
+import torch
+import triton
+from torch import Tensor
+from triton import language as tl
+
+from ..sizes import cdiv
+from .triton_launch import (
+    Config,
+    launch_arguments,
+    output_like,
+    pixels,
+    reads_shared_channels,
+    segment_buffers,
+)
+from .triton_math import (
+    LOG2E,
+    exp_of_minus_abs,
+    grads_of_states,
+    row,
+    sigmoid,
+    softplus,
+    states_before,
+    steps_in_lane,
+    with_row,
+)
+from .triton_segments import chain_segments
+
+
+@triton.jit
+def sum_of_channels(x):
+    """(BLOCK_T, BLOCK_C) -> (BLOCK_T,) on the matrix units; shuffles would take five for every step."""
+    sixteenth = tl.full((x.shape[1], 16), 0.0625, tl.float32).to(x.dtype)
+    return tl.sum(tl.dot(x, sixteenth, input_precision='tf32x3'), 1)
+
+
+@triton.jit
+def scan_backward_kernel(
+    dy_ptr,
+    u_ptr,
+    delta_ptr,
+    weight_ptr,
+    bias_ptr,
+    A_ptr,
+    B_ptr,
+    C_ptr,
+    D_ptr,
+    routes_ptr,
+    states_ptr,
+    carries_ptr,
+    ends_ptr,
+    sums_ptr,
+    du_ptr,
+    ddelta_ptr,
+    dweight_ptr,
+    dbias_ptr,
+    dA_ptr,
+    dB_ptr,
+    dC_ptr,
+    dD_ptr,
+    batch,
+    T,
+    E,
+    G,
+    images,
+    segments,
+    segment_tiles,
+    stride_ub,
+    stride_ug,
+    stride_row,
+    stride_dub,
+    stride_dug,
+    stride_deltab,
+    stride_deltal,
+    stride_deltag,
+    stride_Bb,
+    stride_Bl,
+    stride_Bg,
+    stride_ddeltap,
+    stride_ddeltab,
+    stride_ddeltal,
+    stride_ddeltag,
+    stride_dBp,
+    stride_dBb,
+    stride_dBl,
+    stride_dBg,
+    stride_states,
+    R: tl.constexpr,
+    N: tl.constexpr,
+    REVERSE: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    EXACT: tl.constexpr,
+    DOT: tl.constexpr,
+    SUMMARY: tl.constexpr,
+    WIDE: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    VECTOR: tl.constexpr,
+):
+    pid = tl.program_id(0)
+    blocks = tl.cdiv(E, BLOCK_C)
+    block = (pid % blocks).to(tl.int64)
+    c = tl.multiple_of(pid % blocks * BLOCK_C + tl.arange(0, BLOCK_C), VECTOR)
+    g = (pid // blocks % G).to(tl.int64)
+    segment = pid // (blocks * G) % segments
+    image_group = (pid // (blocks * G * segments)).to(tl.int64)
+    first_image = image_group * images
+    t, r, n_index = tl.arange(0, BLOCK_T), tl.arange(0, BLOCK_R), tl.arange(0, BLOCK_N)
+    route_tiles = tl.cdiv(T, BLOCK_T)
+    first_tile = segment * segment_tiles
+    tiles = tl.minimum(route_tiles - first_tile, segment_tiles)
+    last_tile = first_tile + tiles - 1
+    total = tl.minimum(batch - first_image, images).to(tl.int32) * tiles
+
+    in_block = c < E
+    channel = g * E + c
+    in_A = in_block[None, :] & (n_index < N)[:, None]
+    A = steps_in_lane(tl.load(A_ptr + channel[None, :] * N + n_index[:, None], mask=in_A, other=0.0))
+    if bias_ptr is not None:
+        bias = tl.load(bias_ptr + channel, mask=in_block, other=0.0)
+    if D_ptr is not None:
+        D = tl.load(D_ptr + channel, mask=in_block, other=0.0)
+    if R > 0:
+        in_weight = in_block[None, :] & (r < R)[:, None]
+        weight = tl.load(weight_ptr + channel[None, :] * R + r[:, None], mask=in_weight, other=0.0)
+        weight = weight.to(DOT)
+        transposed_weight = tl.trans(weight)
+        dweight = tl.zeros((BLOCK_R, BLOCK_C), tl.float32)
+    u_ptr += g * stride_ug
+    dy_ptr += g * stride_ug
+    delta_ptr += g * stride_deltag
+    B_ptr += g * stride_Bg
+    C_ptr += g * stride_Bg
+    if routes_ptr is not None:
+        routes_ptr += g * T
+    if not SUMMARY:
+        du_ptr += g * stride_dug
+        ddelta_ptr += g * stride_ddeltag + block * stride_ddeltap
+        dB_ptr += g * stride_dBg + block * stride_dBp
+        dC_ptr += g * stride_dBg + block * stride_dBp
+
+    carry = tl.zeros((BLOCK_N, BLOCK_C), tl.float32)
+    in_segments = ((first_image * G + g) * segments + segment) * E
+    if carries_ptr is not None:
+        carry = tl.load(carries_ptr + in_segments * N + n_index[:, None] * E + c[None, :], mask=in_A, other=0.0)
+        carry = steps_in_lane(carry)
+    dA = tl.zeros((BLOCK_N, BLOCK_C), tl.float32)
+    dD = tl.zeros((BLOCK_C,), tl.float32)
+    dbias = tl.zeros((BLOCK_C,), tl.float32)
+    sum_dt = tl.zeros((BLOCK_C,), tl.float32)
+    for i in range(total):
+        image, tile = first_image + i // tiles, last_tile - i % tiles
+        p, valid = pixels(routes_ptr, tile * BLOCK_T + t, T, REVERSE, WIDE)
+        inside = valid[:, None] & in_block[None, :]
+        offsets = p[:, None] * stride_row + c[None, :]
+        u = tl.load(u_ptr + image * stride_ub + offsets, mask=inside, other=0.0).to(tl.float32)
+        dy = tl.load(dy_ptr + image * stride_ub + offsets, mask=inside, other=0.0).to(tl.float32)
+        if R > 0:
+            low_offsets = p[:, None] * stride_deltal + r[None, :]
+            in_low = valid[:, None] & (r < R)[None, :]
+            low = tl.load(delta_ptr + image * stride_deltab + low_offsets, mask=in_low, other=0.0).to(DOT)
+            v = steps_in_lane(tl.dot(low, weight, input_precision='tf32x3'))
+        else:
+            delta_offsets = p[:, None] * stride_deltal + c[None, :]
+            v = tl.load(delta_ptr + image * stride_deltab + delta_offsets, mask=inside, other=0.0).to(tl.float32)
+        if bias_ptr is not None:
+            v += bias[None, :]
+        if SOFTPLUS:
+            e = exp_of_minus_abs(v)
+            dt = softplus(v, e, EXACT)
+            slope = sigmoid(v, e)
+        else:
+            dt = v
+        driven = tl.zeros_like(u)
+        ddt = tl.zeros_like(u)
+        if carries_ptr is None:
+            carry = tl.where(tile == last_tile, 0.0, carry)
+        for n in tl.static_range(N):
+            C = tl.load(C_ptr + image * stride_Bb + (p * stride_Bl + n), mask=valid, other=0.0).to(tl.float32)
+            A_n = row(A, n_index, n)
+            decay = tl.exp2(dt * (A_n * LOG2E)[None, :])
+            grad = grads_of_states(decay, dy * C[:, None], row(carry, n_index, n), t, BLOCK_T)
+            carry = with_row(carry, n_index, n, row(decay * grad, t, 0))
+            if not SUMMARY:
+                in_states = ((image * G + g) * route_tiles + tile) * stride_states + n * E
+                start = tl.load(states_ptr + in_states + c, mask=in_block, other=0.0)
+                B = tl.load(B_ptr + image * stride_Bb + (p * stride_Bl + n), mask=valid, other=0.0).to(tl.float32)
+                kept = decay * states_before(decay, dt * u * B[:, None], start, t)
+                dB = (grad * dt * u).to(DOT)
+                dC = (dy * (kept + dt * u * B[:, None])).to(DOT)
+                kept *= grad
+                driven += grad * B[:, None]
+                ddt += kept * A_n[None, :]
+                dA = with_row(dA, n_index, n, row(dA, n_index, n) + tl.sum(kept * dt, 0))
+                if R == 0 or N > 1:
+                    out = image * stride_dBb + (p * stride_dBl + n)
+                    tl.store(dB_ptr + out, sum_of_channels(dB).to(dB_ptr.dtype.element_ty), mask=valid)
+                    tl.store(dC_ptr + out, sum_of_channels(dC).to(dC_ptr.dtype.element_ty), mask=valid)
+        if SUMMARY:
+            sum_dt += tl.sum(dt, 0)
+        else:
+            du = driven * dt
+            if D_ptr is not None:
+                du += dy * D[None, :]
+                dD += tl.sum(dy * u, 0)
+            tl.store(du_ptr + image * stride_dub + offsets, du.to(du_ptr.dtype.element_ty), mask=inside)
+            ddt += driven * u
+            if SOFTPLUS:
+                ddt *= slope
+            if bias_ptr is not None:
+                dbias += tl.sum(ddt, 0)
+            if R > 0:
+                ddelta = ddt.to(DOT)
+                dweight = tl.dot(tl.trans(low), ddelta, dweight, input_precision='tf32x3')
+                dlow = tl.dot(ddelta, transposed_weight, input_precision='tf32x3')
+                if N == 1:  # dB and dC become two further columns of the same row
+                    to_B = tl.where(r[None, :] == R, 1.0, tl.zeros((BLOCK_C, BLOCK_R), tl.float32)).to(DOT)
+                    to_C = tl.where(r[None, :] == R + 1, 1.0, tl.zeros((BLOCK_C, BLOCK_R), tl.float32)).to(DOT)
+                    dlow = tl.dot(dB, to_B, dlow, input_precision='tf32x3')
+                    dlow = tl.dot(dC, to_C, dlow, input_precision='tf32x3')
+                columns: tl.constexpr = R + 2 if N == 1 else R
+                out = ddelta_ptr + image * stride_ddeltab + (p[:, None] * stride_ddeltal + r[None, :])
+                tl.store(out, dlow.to(ddelta_ptr.dtype.element_ty), mask=valid[:, None] & (r < columns)[None, :])
+            else:
+                out = ddelta_ptr + image * stride_ddeltab + (p[:, None] * stride_ddeltal + c[None, :])
+                tl.store(out, ddt.to(ddelta_ptr.dtype.element_ty), mask=inside)
+    if SUMMARY:
+        tl.store(sums_ptr + in_segments + c, sum_dt, mask=in_block)
+        tl.store(ends_ptr + in_segments * N + n_index[:, None] * E + c[None, :], carry, mask=in_A)
+    else:
+        part = (image_group * segments + segment) * G * E + channel
+        tl.store(dA_ptr + part[None, :] * N + n_index[:, None], dA, mask=in_A)
+        if D_ptr is not None:
+            tl.store(dD_ptr + part, dD, mask=in_block)
+        if bias_ptr is not None:
+            tl.store(dbias_ptr + part, dbias, mask=in_block)
+        if R > 0:
+            tl.store(dweight_ptr + part[None, :] * R + r[:, None], dweight, mask=in_weight)
+
+
+def scan_backward(
+    dy: Tensor,
+    states: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    routes: Tensor | None,
+    *,
+    reverse: bool,
+    softplus: bool,
+    dtypes: tuple[torch.dtype, torch.dtype, torch.dtype],
+    config: Config,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, Tensor | None]:
+    """Gradients for ``dy``, of the shape of ``u``; the other arguments as in :func:`.triton_forward.scan_forward`.
+
+    ``dtypes`` are those of the gradients of ``u``, of full ``delta`` and of the rest that has a batch.
+
+    Returns:
+        Gradients of u, in the shape of the forward pass's ``y``; of full delta, or None; of low-rank delta, B and C,
+        side by side in one tensor (b, L, G, R + 2N); of weight, bias, A and D in fp32, None where there is none.
+    """
+    fast = {torch.bfloat16: tl.bfloat16}  # fp16 has too little range for gradients
+    arguments, grid = launch_arguments(u, delta, weight, A, B, routes, reverse, softplus, fast, config)
+    batch, length, _ = u.shape
+    groups, channels, d_state = A.shape
+    rank, blocks = arguments['R'], cdiv(channels, config.BLOCK_C)
+    parts = cdiv(batch, config.images) * config.segments
+    du = output_like(u, A, routes, dtypes[0])
+    new = torch.empty if routes is None or routes.shape[1] == length else torch.zeros
+    # Group by group: the rows of one route lie side by side, and its programs fill whole sectors of memory.
+    rows = new((blocks, groups, batch, length, rank + 2 * d_state), dtype=dtypes[2], device=u.device)
+    dlow, dB, dC = rows.permute(0, 2, 3, 1, 4).split([rank, d_state, d_state], dim=-1)
+    full = None if rank else output_like(u, A, routes, dtypes[1])
+    # Every block of channels has its own sums, but a part of one full delta.
+    ddelta = dlow if rank else full.view(batch, length, groups, channels).expand(blocks, -1, -1, -1, -1)
+    dA = A.new_empty(parts, *A.shape)
+    dweight, dbias, dD = (None if p is None else A.new_empty(parts, *p.shape) for p in (weight, bias, D))
+    strides = dict(
+        stride_dub=u.stride(0),
+        stride_dug=u.numel() if reads_shared_channels(u, A) else channels,
+        stride_states=states.stride(2),
+    )
+    for name, tensor in (('ddelta', ddelta), ('dB', dB)):
+        strides.update({f'stride_{name}{axis}': tensor.stride(i) for i, axis in enumerate('pblg')})
+    inputs = (dy, u, delta, weight, bias, A, B, C, D, routes, states)
+    outputs = (du, ddelta, dweight, dbias, dA, dB, dC, dD)
+    carries = None
+    if config.segments > 1:
+        carries, sums = segment_buffers(batch, A, config)
+        nothing = [None] * len(outputs)
+        scan_backward_kernel[grid](*inputs, None, carries, sums, *nothing, **strides, **arguments, SUMMARY=True)
+        chain_segments(carries, sums, A, reverse=True)
+    scan_backward_kernel[grid](*inputs, carries, None, None, *outputs, **strides, **arguments, SUMMARY=False)
+    drows = torch.empty((batch, length, groups, rank + 2 * d_state), dtype=dtypes[2], device=u.device)
+    torch.sum(rows.permute(0, 2, 3, 1, 4), 0, out=drows)  # (blocks, G, b, L, ...) -> (b, L, G, ...)
+    dweight, dbias, dA, dD = (None if p is None else p.sum(0) for p in (dweight, dbias, dA, dD))
+    return du, full, drows, dweight, dbias, dA, dD

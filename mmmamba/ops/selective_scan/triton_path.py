@@ -1,0 +1,171 @@
+"""Selective scans on CUDA, by Triton: chooses how launches are cut up and cuts large states into slices.
+
+Arguments as in :func:`.triton_forward.scan_forward`, of any dtype but fp64.
+"""
+
+import torch
+from torch import Tensor
+
+from ..sizes import cdiv
+from .triton_backward import scan_backward
+from .triton_forward import scan_forward
+from .triton_launch import SAVED_STEPS, Config
+
+# States a kernel unrolls; a larger d_state takes several launches whose outputs are summed. The backward kernel takes
+# 4 / 13 / 68 s to compile for 4 / 8 / 16 states (one core, 2026-11-25) and 37 instead of 56 instructions an update for
+# 16 instead of 4 in bf16; in fp32, which splits its matrix products, it takes 2.5 times as long and gains nothing.
+_STATE_SLICE = 16
+_STATE_SLICE_BACKWARD_FP32 = 4
+
+# Programs that fill an H100 or H200 (132 SMs, 8 to 12 warps each at the kernels' register counts).
+_FULL_CHIP = 132 * 12
+
+
+def forward(
+    u: Tensor,
+    delta: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    routes: Tensor | None,
+    *,
+    reverse: bool = False,
+    softplus: bool = True,
+    save_states: bool,
+) -> tuple[Tensor, Tensor]:
+    """Outputs in the dtype of ``u``, and the saved states (b, G, tiles, N, E), empty if not asked for."""
+    u, delta, weight, bias, A, B, C, D, routes = _ready(u, delta, weight, bias, A, B, C, D, routes)
+    d_state = A.shape[2]
+    states = A.new_empty(states_shape(u, A, routes) if save_states else (0,))
+    config = _forward_config(u, A, routes)
+    ys = []
+    for n in _slices(d_state, _STATE_SLICE):
+        y = scan_forward(
+            u,
+            delta,
+            weight,
+            bias,
+            A[..., n].contiguous(),
+            B[..., n],
+            C[..., n],
+            D if n.start == 0 else None,
+            routes,
+            states[..., n, :] if save_states else None,
+            reverse=reverse,
+            softplus=softplus,
+            dtype=u.dtype if d_state <= _STATE_SLICE else torch.float32,
+            config=config,
+        )
+        ys.append(y)
+    return sum(ys[1:], ys[0]).to(u.dtype), states
+
+
+def backward(
+    dy: Tensor,
+    states: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    routes: Tensor | None,
+    *,
+    reverse: bool = False,
+    softplus: bool = True,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, Tensor | None]:
+    """As :func:`.triton_backward.scan_backward`, ``dy`` in any dtype; ``states`` may be empty and is computed then."""
+    arguments = _ready(u, delta, weight, bias, A, B, C, D, routes)
+    if states.numel() == 0:
+        states = forward(*arguments, reverse=reverse, softplus=softplus, save_states=True)[1]
+    u, delta, weight, bias, A, B, C, D, routes = arguments
+    d_state, rank = A.shape[2], 0 if weight is None else weight.shape[2]
+    width = _STATE_SLICE_BACKWARD_FP32 if torch.float32 in (u.dtype, delta.dtype) else _STATE_SLICE
+    sliced = d_state > width
+    config = _backward_config(u, A, routes)
+    parts = []
+    for n in _slices(d_state, width):
+        part = scan_backward(
+            dy.to(u.dtype).contiguous(),
+            states[..., n, :],
+            u,
+            delta,
+            weight,
+            bias,
+            A[..., n].contiguous(),
+            B[..., n],
+            C[..., n],
+            D if n.start == 0 else None,
+            routes,
+            reverse=reverse,
+            softplus=softplus,
+            dtypes=(torch.float32,) * 3 if sliced else (u.dtype, delta.dtype, B.dtype),
+            config=config,
+        )
+        parts.append(part)
+    if not sliced:
+        return parts[0]
+    du, ddelta, rows, dweight, dbias, dA, dD = zip(*parts, strict=True)
+    widths = [(part[..., :rank], *part[..., rank:].chunk(2, dim=-1)) for part in rows]
+    dlow, dB, dC = zip(*widths, strict=True)
+    rows = torch.cat([sum(dlow), *dB, *dC], dim=-1).to(B.dtype)
+    total = (None if part[0] is None else sum(part) for part in (du, ddelta, dweight, dbias))
+    du, ddelta, dweight, dbias = total
+    ddelta = None if ddelta is None else ddelta.to(delta.dtype)
+    return du.to(u.dtype), ddelta, rows, dweight, dbias, torch.cat(dA, dim=-1), dD[0]
+
+
+def states_shape(u: Tensor, A: Tensor, routes: Tensor | None) -> tuple[int, int, int, int, int]:
+    """Of the states that the forward pass saves for the backward pass: (b, G, tiles, N, E)."""
+    groups, channels, d_state = A.shape
+    return u.shape[0], groups, cdiv(_steps(u, routes), SAVED_STEPS), d_state, channels
+
+
+def _ready(u, delta, weight, bias, A, B, C, D, routes):
+    """The tensors as the kernels want them: contiguous u, fp32 parameters, B and C of one dtype and stride."""
+    weight, bias, A, D = (p if p is None else p.float().contiguous() for p in (weight, bias, A, D))
+    delta = delta if delta.stride(-1) == 1 else delta.contiguous()
+    if B.dtype != C.dtype or B.stride() != C.stride() or B.stride(-1) != 1:
+        dtype = torch.promote_types(B.dtype, C.dtype)
+        B, C = B.to(dtype).contiguous(), C.to(dtype).contiguous()
+    return u.contiguous(), delta, weight, bias, A, B, C, D, routes if routes is None else routes.contiguous()
+
+
+def _slices(d_state: int, width: int) -> list[slice]:
+    return [slice(n, min(n + width, d_state)) for n in range(0, d_state, width)]
+
+
+def _steps(u: Tensor, routes: Tensor | None) -> int:
+    return u.shape[1] if routes is None else routes.shape[1]
+
+
+def _forward_config(u: Tensor, A: Tensor, routes: Tensor | None) -> Config:
+    # ms on one H100, bf16, batch 128, d_state 1, 2026-11-25, tiles of 32 x 32 / 16 x 64 / 32 x 64 steps x channels:
+    # E 96 (56 x 56 map) 0.39 / 0.48 / 0.41, E 192 (28 x 28) 0.20 / 0.16 / 0.20, E 384 (14 x 14) 0.14 / 0.13 / 0.10,
+    # E 768 (7 x 7) 0.12 / 0.09 / 0.08. With more states a lane has no registers for a second channel.
+    _, channels, d_state = A.shape
+    if d_state > 1 or channels % 64:
+        return _cut(u, A, routes, 32, 32)
+    return _cut(u, A, routes, 16 if channels < 384 else 32, 64)
+
+
+def _backward_config(u: Tensor, A: Tensor, routes: Tensor | None) -> Config:
+    # ms as above, 32 channels and one warp / 64 and two: E 96 1.42 / 1.54, E 192 0.57 / 0.58, E 384 0.54 / 0.46,
+    # E 768 0.49 / 0.41. Two channels a lane, 32 steps or fewer registers spill, and cost 1.2 to 2 times as much.
+    wide = A.shape[1] >= 384 and A.shape[1] % 64 == 0
+    return _cut(u, A, routes, SAVED_STEPS, 64 if wide else 32, 2 if wide else 1)
+
+
+def _cut(u: Tensor, A: Tensor, routes: Tensor | None, block_t: int, block_c: int, num_warps: int = 1) -> Config:
+    programs = u.shape[0] * A.shape[0] * cdiv(A.shape[1], block_c)
+    # Cut routes into segments where half the chip would idle, into no less than 8 tiles: segments cost a second pass.
+    segments = 1
+    if 2 * programs <= _FULL_CHIP:
+        segments = max(1, min(_FULL_CHIP // programs, cdiv(_steps(u, routes), block_t) // 8))
+    images = 1 if segments > 1 else min(8, max(1, programs // _FULL_CHIP))
+    return Config(block_t, block_c, num_warps, images, segments)

@@ -1,0 +1,108 @@
+"""The multi-route scan on Triton as PyTorch operators. The forward one also returns the states that backward needs."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .. import eager
+from ..backend import needs_grad
+from ..selective_scan import triton_path
+
+
+def _forward(
+    x: Tensor,
+    projected: Tensor,
+    routes: Tensor,
+    dt_proj_weight: Tensor,
+    dt_proj_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    save_states: bool,
+) -> tuple[Tensor, Tensor]:
+    """The merged map (batch, L, E), and the states saved for the backward pass, empty without ``save_states``.
+
+    Args:
+        x: (batch, L, E), the pixels of the map.
+        projected: (batch, L, K, R + 2N), every route's low-rank step size, B and C.
+        routes: (K, T) int64.
+        dt_proj_weight: (K, E, R).
+        dt_proj_bias: (K, E).
+        A: (K, E, N).
+        D: (K, E).
+        save_states: whether a backward pass will follow; without them it computes them itself.
+    """
+    inputs = _scan_inputs(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
+    y, states = triton_path.forward(*inputs, save_states=save_states)
+    # The dtype is named because autocast would otherwise sum into fp32.
+    return y.sum(0, dtype=x.dtype), states  # (K, batch, L, E) -> (batch, L, E)
+
+
+scan_op = torch.library.custom_op('mmmamba::selective_scan_2d_triton', _forward, mutates_args=())
+
+
+@scan_op.register_fake
+def _(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D, save_states):
+    shape = triton_path.states_shape(x, A, routes) if save_states else (0,)
+    states = x.new_empty(shape, dtype=torch.float32)
+    return torch.empty_like(x, memory_format=torch.contiguous_format), states
+
+
+def _backward(
+    dy: Tensor,
+    states: Tensor,
+    x: Tensor,
+    projected: Tensor,
+    routes: Tensor,
+    dt_proj_weight: Tensor,
+    dt_proj_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, projected, dt_proj_weight, dt_proj_bias, A and D."""
+    inputs = _scan_inputs(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
+    dx, _, dprojected, dweight, dbias, dA, dD = triton_path.backward(dy, states, *inputs)
+    return (
+        dx.sum(0, dtype=x.dtype),
+        dprojected,
+        dweight.to(dt_proj_weight.dtype),
+        dbias.to(dt_proj_bias.dtype),
+        dA.to(A.dtype),
+        dD.to(D.dtype),
+    )
+
+
+scan_backward_op = torch.library.custom_op('mmmamba::selective_scan_2d_triton_backward', _backward, mutates_args=())
+
+
+@scan_backward_op.register_fake
+def _(dy, states, x, projected, routes, dt_proj_weight, dt_proj_bias, A, D):
+    like = (x, projected, dt_proj_weight, dt_proj_bias, A, D)
+    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in like)
+
+
+def _save_for_backward(ctx, inputs, output):
+    ctx.save_for_backward(output[1], *inputs[:7])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _gradients(ctx, dy, _, run=scan_backward_op):
+    dx, dprojected, *dparameters = run(dy, *ctx.saved_tensors)
+    return dx, dprojected, None, *dparameters, None
+
+
+scan_op.register_autograd(_gradients, setup_context=_save_for_backward)
+_Scan = eager.function_of(_forward, _save_for_backward, partial(_gradients, run=_backward))
+
+
+def scan(*inputs: Tensor) -> Tensor:
+    """The merged map of :func:`_forward` for its tensors; autograd decides whether states are saved."""
+    return eager.call(scan_op, _Scan, *inputs, needs_grad(*inputs))[0]
+
+
+def _scan_inputs(
+    x: Tensor, projected: Tensor, routes: Tensor, weight: Tensor, bias: Tensor, A: Tensor, D: Tensor
+) -> tuple[Tensor, ...]:
+    d_state = A.shape[2]
+    delta, B, C = projected.split([weight.shape[2], d_state, d_state], dim=-1)
+    return x, delta, weight, bias, A, B, C, D, routes
