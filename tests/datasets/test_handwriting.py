@@ -107,10 +107,6 @@ def test_a_scene_without_room_is_refused(scans):
         compose_scene(scans, np.random.default_rng(0), size=64, digits=(9, 9), digit_size=(40, 50))
 
 
-def test_ink_has_a_colour_even_on_the_darkest_paper():
-    assert _ink_colour(np.zeros(3), np.random.default_rng(0)).tolist() == [0, 0, 0]
-
-
 def test_a_single_digit_is_dark_on_light(scans):
     picture = compose_digit(scans.images[0], np.random.default_rng(0))
     assert picture.shape == (32, 32)
