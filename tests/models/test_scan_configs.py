@@ -18,12 +18,12 @@ from mmmamba.registry import MODELS
 from mmmamba.scans import NAMED_SCANS, NAMED_SCHEDULES, SCAN_MODULES, build_scan, route_names
 
 # As a user types them.
-ARGUMENTS = [
+ROUTES = [f'[{name}]' for name in route_names() if name != 'raster']
+SCANS = [
     *(name for name in NAMED_SCANS if build_scan(name).axes == 2),
     *NAMED_SCHEDULES,
     'hierarchical',
     *SCAN_MODULES.module_dict,
-    *(name for name in route_names() if name != 'raster'),
     '[raster,atrous,hilbert.reverse]',
     'raster+window:2.rotate90',
     'atrous:3',
@@ -57,7 +57,7 @@ def digits():
     return F.interpolate(images, scale_factor=2), torch.from_numpy(data.target[:64])
 
 
-@pytest.mark.parametrize('argument', ARGUMENTS)
+@pytest.mark.parametrize('argument', SCANS)
 def test_every_scan_learns_in_twenty_iterations(argument, digits):
     images, classes = digits
     backbone, head = build(argument).train(), nn.Linear(24, 10)
@@ -165,11 +165,12 @@ def test_hook_without_a_search_says_so(config, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('argument', ARGUMENTS)
+@pytest.mark.parametrize('argument', [*SCANS, *ROUTES])
 def test_demo_classifier_learns_with_every_scan(argument, tmp_path):
     """Needs ``data/handwriting``: ``python tools/misc/prepare_handwriting.py``."""
     options = {
-        **parse(argument), 'train_cfg': dict(type='IterBasedTrainLoop', max_iters=20), 'param_scheduler': [],
+        **parse(argument), 'param_scheduler': [],
+        'train_cfg': dict(_delete_=True, type='IterBasedTrainLoop', max_iters=20),
         'default_hooks.logger.interval': 1, 'default_hooks.checkpoint.interval': -1,
         'default_hooks.checkpoint.save_last': False, 'custom_hooks': [], 'train_dataloader.num_workers': 0,
         'train_dataloader.persistent_workers': False, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None,
