@@ -1,8 +1,20 @@
-"""Settings for the whole suite: the same examples on every run, and no limit on the time of one (compilers run)."""
+"""Settings for the whole suite: the same examples on every run, no limit on the time of one (compilers run), and no
+default scope of mmengine that outlives the test whose runner set it."""
 
+import sys
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     'mmmamba', derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile('mmmamba')
+
+
+@pytest.fixture(autouse=True)
+def forget_the_default_scope():
+    yield
+    registry = sys.modules.get('mmengine.registry')
+    if registry is not None:
+        registry.DefaultScope._instance_dict.clear()

@@ -1,7 +1,7 @@
 from .channel_gate import ChannelGate
 from .downsample import ConvDownsample, PatchMerging
 from .mlp import Mlp
-from .norm import NORMS, BatchNorm
+from .norm import NORMS, BatchNorm, LayerNorm
 from .patch_embed import ConvStem, PatchEmbed
 from .ss2d import SS2D
 from .ss3d import SS3D
@@ -14,6 +14,7 @@ __all__ = [
     'ChannelGate',
     'ConvDownsample',
     'ConvStem',
+    'LayerNorm',
     'Mlp',
     'PatchEmbed',
     'PatchMerging',

@@ -40,4 +40,4 @@ class BatchNorm(nn.Module):
         return self.bn(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # channels-first inside
 
 
-NORMS = {'LN': nn.LayerNorm, 'BN': BatchNorm}
+NORMS = {'LN': LayerNorm, 'BN': BatchNorm}

@@ -5,6 +5,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmmamba.layers.norm import LayerNorm
 from mmmamba.layers.scans import SelectiveScans, StateSpace, build_layer_scan
 from mmmamba.layers.weight_norm import add_weight_norm
 from mmmamba.scans import Scan, ScanSpec
@@ -53,7 +54,7 @@ class SS2D(SelectiveScans):
         self.gate = gate
         self.in_proj = nn.Linear(embed_dims, 2 * inner if gate else inner, bias=False)
         self.conv = CONVOLUTIONS[self.axes](inner, inner, 3, padding=1, groups=inner, bias=conv_bias)
-        self.out_norm = nn.LayerNorm(inner)
+        self.out_norm = LayerNorm(inner, narrow=True)
         self.out_proj = nn.Linear(inner, embed_dims, bias=False)
         self.scan = build_layer_scan(scan, inner, state, self.axes)
         if isinstance(self.scan, Scan):

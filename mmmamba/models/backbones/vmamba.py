@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
-from mmmamba.layers import NORMS, SS2D, ConvDownsample, ConvStem, Mlp, PatchEmbed, PatchMerging
+from mmmamba.layers import NORMS, SS2D, ConvDownsample, ConvStem, LayerNorm, Mlp, PatchEmbed, PatchMerging
 from mmmamba.registry import MODELS
 from mmmamba.scans import ScanSpec, scan_of_layer
 
@@ -66,13 +66,13 @@ class VMambaBlock(nn.Module):
 
     def __init__(self, embed_dims: int, arch: dict, scan: ScanSpec, drop_path_rate: float) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(embed_dims)
+        self.norm1 = LayerNorm(embed_dims, narrow=True)
         mixer_keys = ('d_state', 'ssm_ratio', 'dt_rank', 'conv_bias', 'gate', 'state_dropout', 'weight_norm')
         self.mixer = SS2D(embed_dims, scan=scan, **{key: arch[key] for key in mixer_keys})
         self.drop_path = StochasticDepth(drop_path_rate, mode='row')
         self.mlp = None
         if arch['mlp_ratio'] > 0:
-            self.norm2 = nn.LayerNorm(embed_dims)
+            self.norm2 = LayerNorm(embed_dims, narrow=True)
             self.mlp = Mlp(embed_dims, int(embed_dims * arch['mlp_ratio']))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ class VMamba(BaseModule):
             blocks = [VMambaBlock(dims[i], arch, scan_of_layer(scan, layer, depths), rates[layer]) for layer in layers]
             downsample = _downsample(arch, *dims[i : i + 2]) if i + 1 < len(depths) else None
             self.stages.append(VMambaStage(blocks, downsample, with_cp))
-        self.out_norms = nn.ModuleDict({str(i): nn.LayerNorm(dims[i]) for i in self.out_indices})
+        self.out_norms = nn.ModuleDict({str(i): LayerNorm(dims[i]) for i in self.out_indices})
         self.apply(_init_linear)
         self._freeze()
 
