@@ -30,9 +30,7 @@ class MultiScaleScan(SelectiveScans):
 
     normed = True
 
-    def __init__(
-        self, channels: int, state: StateSpace, *, full: int = 1, interpolation: str = 'bilinear'
-    ) -> None:
+    def __init__(self, channels: int, state: StateSpace, *, full: int = 1, interpolation: str = 'bilinear') -> None:
         super().__init__()
         if full not in (1, 2, 3):
             raise ValueError(f"scan 'multiscale': full {full!r} is not 1, 2 or 3 of the four routes")
