@@ -30,11 +30,11 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1,))
 test_evaluator = val_evaluator
 
-train_cfg = dict(by_epoch=True, max_epochs=12, val_interval=2)
+train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=4)
 val_cfg = dict()
 test_cfg = dict()
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=44),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=44, end=528, T_max=484, eta_min=0),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=44, end=880, T_max=836, eta_min=0),
 ]
 randomness = dict(seed=0)
