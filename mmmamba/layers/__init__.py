@@ -1,3 +1,4 @@
+from .attention import Attention
 from .channel_gate import ChannelGate
 from .downsample import ConvDownsample, PatchMerging
 from .mlp import Mlp
@@ -10,6 +11,7 @@ __all__ = [
     'NORMS',
     'SS2D',
     'SS3D',
+    'Attention',
     'BatchNorm',
     'ChannelGate',
     'ConvDownsample',

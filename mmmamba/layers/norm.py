@@ -11,12 +11,13 @@ class LayerNorm(nn.LayerNorm):
 
     Args:
         channels: size of the last dimension.
+        eps: added to the variance.
         narrow: under autocast, write the dtype that a linear layer behind it reads. PyTorch writes fp32, which that
             layer then copies; ``False`` does the same, for a residual stream that stays in fp32.
     """
 
-    def __init__(self, channels: int, *, narrow: bool = False) -> None:
-        super().__init__(channels)
+    def __init__(self, channels: int, eps: float = 1e-5, *, narrow: bool = False) -> None:
+        super().__init__(channels, eps)
         self.narrow = narrow
 
     def forward(self, x: Tensor) -> Tensor:

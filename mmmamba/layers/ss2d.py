@@ -21,7 +21,10 @@ class SS2D(SelectiveScans):
         d_state: size of the state per channel, N.
         ssm_ratio: width of the scan over ``embed_dims``.
         dt_rank: rank R of the step size's projection; ``auto`` is ``ceil(embed_dims / 16)``.
-        conv_bias: whether the depthwise convolution has a bias.
+        conv_size: odd size of the depthwise convolution.
+        conv_bias: whether it has a bias.
+        proj_bias: whether the input and output projections have one.
+        normed: norm the scan's output; a scan that norms its output itself is left alone either way.
         gate: multiply the normed scan by ``SiLU(z)``, z a second half of the input projection.
         scan: name of a scan or list of routes, of which every route has its own projections, A and D; or a scan with
             parameters and a merge of its own. :func:`mmmamba.layers.scans.build_layer_scan` says what there is.
@@ -41,21 +44,28 @@ class SS2D(SelectiveScans):
         d_state: int = 1,
         ssm_ratio: float = 2.0,
         dt_rank: int | str = 'auto',
+        conv_size: int = 3,
         conv_bias: bool = False,
+        proj_bias: bool = False,
+        normed: bool = True,
         gate: bool = False,
         scan: ScanSpec = 'cross',
         state_dropout: float = 0.0,
         weight_norm: bool = False,
     ) -> None:
         super().__init__()
+        if conv_size < 1 or conv_size % 2 == 0:
+            raise ValueError(f'conv_size {conv_size!r} must be odd, so that the convolution keeps the size of the map')
         inner = int(ssm_ratio * embed_dims)
         rank = math.ceil(embed_dims / 16) if dt_rank == 'auto' else dt_rank
         state = StateSpace(d_state, rank, state_dropout, weight_norm)
         self.gate = gate
-        self.in_proj = nn.Linear(embed_dims, 2 * inner if gate else inner, bias=False)
-        self.conv = CONVOLUTIONS[self.axes](inner, inner, 3, padding=1, groups=inner, bias=conv_bias)
-        self.out_norm = LayerNorm(inner, narrow=True)
-        self.out_proj = nn.Linear(inner, embed_dims, bias=False)
+        self.in_proj = nn.Linear(embed_dims, 2 * inner if gate else inner, bias=proj_bias)
+        self.conv = CONVOLUTIONS[self.axes](
+            inner, inner, conv_size, padding=conv_size // 2, groups=inner, bias=conv_bias
+        )
+        self.out_norm = LayerNorm(inner, narrow=True) if normed else nn.Identity()
+        self.out_proj = nn.Linear(inner, embed_dims, bias=proj_bias)
         self.scan = build_layer_scan(scan, inner, state, self.axes)
         if isinstance(self.scan, Scan):
             self.add_scans(inner, len(self.scan), state)

@@ -7,10 +7,11 @@ from torch import nn
 from mmmamba.layers import NORMS
 
 
-def test_layer_norm_is_over_the_channels_of_each_pixel():
+@pytest.mark.parametrize('eps', [1e-5, 1e-2])
+def test_layer_norm_is_over_the_channels_of_each_pixel(eps):
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
-    expected = (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, correction=0, keepdim=True) + 1e-5)
-    torch.testing.assert_close(NORMS['LN'](5).double()(x), expected)
+    expected = (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, correction=0, keepdim=True) + eps)
+    torch.testing.assert_close(NORMS['LN'](5, eps).double()(x), expected)
 
 
 def test_batch_norm_is_over_the_pixels_of_each_channel():

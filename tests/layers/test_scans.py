@@ -80,7 +80,7 @@ def write_out_continuous(m, x, h, w):
         return sum(walk(m, x, order, 0, add_to_B=direction_vectors(m, order, w)) for order in snakes)
     d_state, rank = m.A_log.shape[2], m.dt_proj_weight.shape[2]
     low_rank, B, C = (x @ m.x_proj_weight[0].T).split([rank, d_state, d_state], dim=-1)  # in raster order
-    delta, options = low_rank @ m.dt_proj_weight[0].T, dict(delta_bias=m.dt_proj_bias[0], delta_softplus=True)
+    delta, options = low_rank @ m.dt_proj_weight[0].T, dict(delta_bias=2 * m.dt_proj_bias[0], delta_softplus=True)
     y = torch.zeros_like(x)
     for order in snakes:
         more = direction_vectors(m, order, w)

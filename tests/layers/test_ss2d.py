@@ -1,5 +1,6 @@
 """SS2D against the formulas of the paper, written out with einsum and the fp64 reference scan."""
 
+import itertools
 import math
 
 import pytest
@@ -22,21 +23,24 @@ def build(seed=0, **options):
 
 def write_out(mixer, x):
     """Project, convolve, scan, norm, gate, project, from the parameters of the mixer."""
-    x = x @ mixer.in_proj.weight.T
+    x = F.linear(x, mixer.in_proj.weight, mixer.in_proj.bias)
     x, z = x.chunk(2, dim=-1) if mixer.gate else (x, None)
     kernel = mixer.conv.weight[:, 0]
     height, width = x.shape[1:3]
-    padded = F.pad(x, (0, 0, 1, 1, 1, 1))
-    x = sum(padded[:, i : i + height, j : j + width] * kernel[:, i, j] for i in range(3) for j in range(3))
+    size = kernel.shape[1]
+    padded = F.pad(x, (0, 0, *4 * [size // 2]))
+    taps = itertools.product(range(size), repeat=2)
+    x = sum(padded[:, i : i + height, j : j + width] * kernel[:, i, j] for i, j in taps)
     x = x if mixer.conv.bias is None else x + mixer.conv.bias
     x = x * torch.sigmoid(x)
     parameters = (mixer.x_proj_weight, mixer.dt_proj_weight, mixer.dt_proj_bias, -mixer.A_log.exp(), mixer.D)
     y = reference.selective_scan_2d(x, build_scan(mixer.scan).tables(height, width), *parameters)
-    centred = y - y.mean(-1, keepdim=True)
-    y = centred / torch.sqrt(centred.square().mean(-1, keepdim=True) + 1e-5)
-    y = y * mixer.out_norm.weight + mixer.out_norm.bias
+    if isinstance(mixer.out_norm, torch.nn.LayerNorm):
+        centred = y - y.mean(-1, keepdim=True)
+        y = centred / torch.sqrt(centred.square().mean(-1, keepdim=True) + 1e-5)
+        y = y * mixer.out_norm.weight + mixer.out_norm.bias
     y = y if z is None else y * z * torch.sigmoid(z)
-    return y @ mixer.out_proj.weight.T
+    return F.linear(y, mixer.out_proj.weight, mixer.out_proj.bias)
 
 
 OPTIONS = {
@@ -45,6 +49,7 @@ OPTIONS = {
     'v0': dict(d_state=16, conv_bias=True, gate=True),
     'rank 3': dict(dt_rank=3),
     'bidirectional': dict(scan='bidirectional'),
+    'as in PlainMamba': dict(conv_size=5, conv_bias=True, proj_bias=True, normed=False, gate=True),
     'one column route': dict(scan=['raster.transpose']),
 }
 
@@ -104,3 +109,9 @@ def test_bf16_autocast_loses_no_more_in_the_scan_than_around_it():
             least = mixer(x)
     assert found.dtype == torch.bfloat16
     assert (found - exact).square().mean() < 2 * (least - exact).square().mean()
+
+
+@pytest.mark.parametrize('conv_size', [0, 4])
+def test_an_even_convolution_is_refused(conv_size):
+    with pytest.raises(ValueError, match=f'conv_size {conv_size} must be odd'):
+        SS2D(8, conv_size=conv_size)

@@ -22,7 +22,8 @@ class ContinuousScan(SelectiveScans):
         channels: E.
         state: of the scans.
         routes: names of routes.
-        released: permute only the input, as the authors' code does: step t takes step size, B and C of pixel t.
+        released: as the authors' code does, permute only the input, so that step t takes step size, B and C of pixel t,
+            and count the bias of the step sizes twice.
 
     A route visits a pixel once, so that the direction of a step is one of its pixel, and B a projection of the channels
     with five more for each route that say which it is: the fused kernel serves. State dropout does not apply to
@@ -79,7 +80,7 @@ class ContinuousScan(SelectiveScans):
             y = selective_scan(
                 *(tokens[:, tables.T].flatten(2), delta.repeat(1, 1, routes), A.repeat(routes, 1), B),
                 *(C.unsqueeze(2).expand_as(B), D.repeat(routes)),
-                delta_bias=dt_bias.repeat(routes),
+                delta_bias=2 * dt_bias.repeat(routes),
                 delta_softplus=True,
             )
         y = y.unflatten(2, (routes, -1))  # (B, L, K * E) -> (B, L, K, E)
