@@ -1,6 +1,7 @@
 from .attention import Attention
 from .channel_gate import ChannelGate
 from .downsample import ConvDownsample, PatchMerging
+from .mamba_mixer import MambaBranch, MambaMixer
 from .mlp import Mlp
 from .norm import NORMS, BatchNorm, LayerNorm
 from .patch_embed import ConvStem, PatchEmbed
@@ -17,6 +18,8 @@ __all__ = [
     'ConvDownsample',
     'ConvStem',
     'LayerNorm',
+    'MambaBranch',
+    'MambaMixer',
     'Mlp',
     'PatchEmbed',
     'PatchMerging',

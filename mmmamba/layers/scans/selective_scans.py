@@ -60,16 +60,11 @@ class SelectiveScans(nn.Module):
             add_weight_norm(self, 'x_proj_weight')
             add_weight_norm(self, 'dt_proj_weight')
 
-    @torch.no_grad()
     def reset_scan_parameters(self) -> None:
-        """Start the state space: A = -(1..N), D = 1, steps log-uniform in [1e-3, 1e-1] (Mamba, section 3.6)."""
-        _, channels, rank = self.dt_proj_weight.shape
+        """Start the projections uniformly and the state space as :func:`reset_state_space` does."""
+        channels = self.x_proj_weight.shape[2]
         nn.init.uniform_(self.x_proj_weight, -(channels**-0.5), channels**-0.5)
-        nn.init.uniform_(self.dt_proj_weight, -(rank**-0.5), rank**-0.5)
-        dt = torch.exp(torch.empty_like(self.dt_proj_bias).uniform_(math.log(1e-3), math.log(1e-1)))
-        self.dt_proj_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # inverse of softplus
-        self.A_log.copy_(torch.log(torch.arange(1, self.A_log.shape[2] + 1, dtype=torch.float32)).expand_as(self.A_log))
-        nn.init.ones_(self.D)
+        reset_state_space(self.dt_proj_weight, self.dt_proj_bias, self.A_log, self.D)
 
     def scan_along(
         self, x: Tensor, tables: Tensor, *, sets: slice = slice(None), state_mask: Tensor | None = None
@@ -111,6 +106,24 @@ class SelectiveScans(nn.Module):
             return None
         kept = 1 - self.state_dropout
         return torch.empty(x.shape[0], self.A_log.shape[2], device=x.device).bernoulli_(kept) / kept
+
+
+@torch.no_grad()
+def reset_state_space(dt_proj_weight: Tensor, dt_proj_bias: Tensor, A_log: Tensor, D: Tensor) -> None:
+    """Start state spaces: A = -(1..N), D = 1, steps log-uniform in [1e-3, 1e-1] (Mamba, section 3.6).
+
+    Args:
+        dt_proj_weight: (..., E, R).
+        dt_proj_bias: (..., E).
+        A_log: (..., E, N).
+        D: (..., E).
+    """
+    rank, d_state = dt_proj_weight.shape[-1], A_log.shape[-1]
+    nn.init.uniform_(dt_proj_weight, -(rank**-0.5), rank**-0.5)
+    dt = torch.exp(torch.empty_like(dt_proj_bias).uniform_(math.log(1e-3), math.log(1e-1)))
+    dt_proj_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # inverse of softplus
+    A_log.copy_(torch.log(torch.arange(1, d_state + 1, dtype=torch.float32)).expand_as(A_log))
+    nn.init.ones_(D)
 
 
 def _scan_with_mask(
