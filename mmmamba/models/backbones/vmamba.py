@@ -6,14 +6,12 @@ Authors' code: MzeroMiko/VMamba (MIT). Layout inside: channels-last (B, H, W, C)
 
 from collections.abc import Sequence
 
-import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
-from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
 from mmmamba.layers import NORMS, SS2D, ConvDownsample, ConvStem, LayerNorm, Mlp, PatchEmbed, PatchMerging
+from mmmamba.models.backbones import base
+from mmmamba.models.backbones.base import PyramidBackbone, Stage, drop_path_rates
 from mmmamba.registry import MODELS
 from mmmamba.scans import ScanSpec, scan_of_layer
 
@@ -82,24 +80,8 @@ class VMambaBlock(nn.Module):
         return x
 
 
-class VMambaStage(nn.Module):
-    """Blocks at one resolution, and the downsampling that leads to the next stage (none in the last)."""
-
-    def __init__(self, blocks: Sequence[VMambaBlock], downsample: nn.Module | None, with_cp: bool) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.downsample = downsample
-        self.with_cp = with_cp
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            recompute = self.with_cp and torch.is_grad_enabled()
-            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
-        return x
-
-
 @MODELS.register_module()
-class VMamba(BaseModule):
+class VMamba(PyramidBackbone):
     """VMamba backbone: (B, in_channels, H, W) of any size to a tuple of (B, C_i, H_i, W_i) maps, strides 4, 8, 16, 32.
 
     Args:
@@ -133,55 +115,20 @@ class VMamba(BaseModule):
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
         arch = resolve_arch(arch)
         dims, depths = arch['embed_dims'], arch['depths']
-        self.out_indices = _resolve_out_indices(out_indices, len(depths))
-        if not -1 <= frozen_stages <= len(depths):
-            raise ValueError(f'frozen_stages {frozen_stages!r} is not between -1 (none) and {len(depths)} (all stages)')
-        self.frozen_stages = frozen_stages
-        max_rate = arch['drop_path_rate'] if drop_path_rate is None else drop_path_rate
-        if not 0 <= max_rate <= 1:
-            raise ValueError(f'drop_path_rate {max_rate!r} is not between 0 and 1')
-        total = sum(depths)
-        rates = [max_rate * i / max(1, total - 1) for i in range(total)]
-
-        self.patch_embed = PATCH_EMBEDS[arch['patch_embed']](in_channels, dims[0], arch['patch_size'], arch['norm'])
-        self.stages = nn.ModuleList()
+        rates = drop_path_rates(drop_path_rate, arch['drop_path_rate'], sum(depths))
+        patch_embed = PATCH_EMBEDS[arch['patch_embed']](in_channels, dims[0], arch['patch_size'], arch['norm'])
+        stages = []
         for i, depth in enumerate(depths):
             first = sum(depths[:i])
             layers = range(first, first + depth)
             blocks = [VMambaBlock(dims[i], arch, scan_of_layer(scan, layer, depths), rates[layer]) for layer in layers]
-            downsample = _downsample(arch, *dims[i : i + 2]) if i + 1 < len(depths) else None
-            self.stages.append(VMambaStage(blocks, downsample, with_cp))
-        self.out_norms = nn.ModuleDict({str(i): LayerNorm(dims[i]) for i in self.out_indices})
-        self.apply(_init_linear)
-        self._freeze()
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = self.patch_embed(x)  # (B, C, H, W) -> (B, H/4, W/4, C_0)
-        outs = []
-        for i, stage in enumerate(self.stages):
-            x = stage(x)  # (B, H_i, W_i, C_i)
-            if i in self.out_indices:
-                outs.append(self.out_norms[str(i)](x).permute(0, 3, 1, 2))  # channels-first at the border
-            if i == self.out_indices[-1]:
-                break
-            x = stage.downsample(x)
-        return tuple(outs)
-
-    def train(self, mode: bool = True) -> 'VMamba':
-        super().train(mode)
-        self._freeze()
-        return self
-
-    def _freeze(self) -> None:
-        if self.frozen_stages < 0:
-            return
-        frozen = [self.patch_embed, *self.stages[: self.frozen_stages]]
-        frozen += [self.out_norms[str(i)] for i in self.out_indices if i < self.frozen_stages]
-        for module in frozen:
-            module.eval().requires_grad_(False)
+            downsample = build_downsample(arch, *dims[i : i + 2]) if i + 1 < len(depths) else None
+            stages.append(Stage(blocks, downsample, with_cp))
+        super().__init__(
+            *(patch_embed, stages, dims), out_indices=out_indices, frozen_stages=frozen_stages, init_cfg=init_cfg
+        )
 
 
 def resolve_arch(arch: str | dict) -> dict:
@@ -190,44 +137,13 @@ def resolve_arch(arch: str | dict) -> dict:
     Raises:
         ValueError: if the name or a key is unknown, a value is not one that exists, or the stages do not agree.
     """
-    if isinstance(arch, str):
-        if arch not in ARCH:
-            keys = ', '.join(ARCH_DEFAULTS)
-            raise ValueError(f'arch {arch!r} is not one of {sorted(ARCH)}; name one of them or pass a dict with {keys}')
-        arch = ARCH[arch]
-    unknown = sorted(set(arch) - set(ARCH_DEFAULTS))
-    if unknown:
-        raise ValueError(f'arch has the unknown keys {unknown}; it may have {list(ARCH_DEFAULTS)}')
-    arch = {**ARCH_DEFAULTS, **arch}
-    if not arch['embed_dims'] or not arch['depths'] or len(arch['embed_dims']) != len(arch['depths']):
-        raise ValueError(
-            'arch needs embed_dims and depths with a number for each stage, '
-            f'got embed_dims={arch["embed_dims"]} and depths={arch["depths"]}'
-        )
-    for key, known in (('patch_embed', PATCH_EMBEDS), ('downsample', ('v1', 'v2', 'v3')), ('norm', NORMS)):
-        if arch[key] not in known:
-            raise ValueError(f'arch: {key} {arch[key]!r} is not one of {sorted(known)}')
-    return arch
+    return base.resolve_arch(
+        arch, ARCH, ARCH_DEFAULTS, dict(patch_embed=PATCH_EMBEDS, downsample=('v1', 'v2', 'v3'), norm=NORMS)
+    )
 
 
-def _resolve_out_indices(out_indices: Sequence[int], stages: int) -> tuple[int, ...]:
-    resolved = sorted({i + stages if i < 0 else i for i in out_indices})
-    if not resolved or resolved[0] < 0 or resolved[-1] >= stages:
-        raise ValueError(f'out_indices {tuple(out_indices)} must name at least one of the stages 0 to {stages - 1}')
-    return tuple(resolved)
-
-
-def _downsample(arch: dict, in_channels: int, out_channels: int) -> nn.Module:
+def build_downsample(arch: dict, in_channels: int, out_channels: int) -> nn.Module:
+    """The downsampling between two stages that an arch names: ``v1``, ``v2`` or ``v3``."""
     if arch['downsample'] == 'v1':
         return PatchMerging(in_channels, out_channels, arch['norm'])
     return ConvDownsample(in_channels, out_channels, 2 if arch['downsample'] == 'v2' else 3, arch['norm'])
-
-
-def _init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        if is_parametrized(module, 'weight'):  # weight normalisation takes the value apart on assignment
-            module.weight = nn.init.trunc_normal_(module.weight.detach(), std=0.02)
-        else:
-            nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -1,0 +1,213 @@
+"""What every backbone says and does alike: architecture tables, output indices, freezing, drop path rates, stages."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+from torch.utils.checkpoint import checkpoint
+
+from mmmamba.layers import LayerNorm
+
+
+class Backbone(BaseModule):
+    """Contract of a backbone: ``out_indices``, ``frozen_stages``, and modules that stay frozen in ``train()``.
+
+    A subclass builds its modules, then calls :meth:`freeze`. One without ``patch_embed``, ``stages`` and ``out_norms``
+    says in :meth:`frozen_parts` what its stages are made of.
+
+    Args:
+        stages: number of stages, or of layers where each of them can be an output.
+        out_indices: outputs wanted, counted from 0, negative from the end.
+        frozen_stages: -1 freezes nothing, 0 the patch embedding, i the first i stages as well.
+        init_cfg: mmengine initialisation.
+
+    Raises:
+        ValueError: if an index or ``frozen_stages`` is not one of those that exist.
+    """
+
+    def __init__(
+        self, stages: int, *, out_indices: Sequence[int], frozen_stages: int = -1, init_cfg: dict | None = None
+    ) -> None:
+        super().__init__(init_cfg)
+        self.out_indices = resolve_out_indices(out_indices, stages)
+        if not -1 <= frozen_stages <= stages:
+            raise ValueError(f'frozen_stages {frozen_stages!r} is not between -1 (none) and {stages} (all stages)')
+        self.frozen_stages = frozen_stages
+
+    def frozen_parts(self) -> list[nn.Module | nn.Parameter]:
+        """What ``frozen_stages`` of 0 or more freezes."""
+        norms = [norm for i, norm in self.out_norms.items() if int(i) < self.frozen_stages]
+        return [self.patch_embed, *self.stages[: self.frozen_stages], *norms]
+
+    def freeze(self) -> None:
+        """Put the frozen parts into evaluation mode and take them out of training."""
+        for part in self.frozen_parts() if self.frozen_stages >= 0 else ():
+            part.requires_grad_(False)
+            if isinstance(part, nn.Module):
+                part.eval()
+
+    def train(self, mode: bool = True) -> 'Backbone':
+        """As in PyTorch; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        self.freeze()
+        return self
+
+
+class Stage(nn.Module):
+    """Blocks at one resolution, and the downsampling that leads to the next stage (none in the last)."""
+
+    def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module | None, with_cp: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+        self.with_cp = with_cp
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = run_block(block, x, with_cp=self.with_cp)
+        return x
+
+
+class PyramidBackbone(Backbone):
+    """A patch embedding and stages of falling resolution: image (B, C, H, W) to a tuple of (B, C_i, H_i, W_i) maps.
+
+    Args:
+        patch_embed: from the image to the first channels-last map.
+        stages: each with the downsampling behind it.
+        embed_dims: channels of each stage.
+        out_indices: stages whose maps are returned, each through a LayerNorm of its own, before the downsampling.
+        frozen_stages: as in :class:`Backbone`.
+        init_cfg: mmengine initialisation.
+    """
+
+    def __init__(
+        self,
+        patch_embed: nn.Module,
+        stages: Sequence[Stage],
+        embed_dims: Sequence[int],
+        *,
+        out_indices: Sequence[int],
+        frozen_stages: int,
+        init_cfg: dict | None,
+    ) -> None:
+        super().__init__(len(stages), out_indices=out_indices, frozen_stages=frozen_stages, init_cfg=init_cfg)
+        self.patch_embed = patch_embed
+        self.stages = nn.ModuleList(stages)
+        self.out_norms = nn.ModuleDict({str(i): LayerNorm(embed_dims[i]) for i in self.out_indices})
+        self.apply(init_linear)
+        self.freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.patch_embed(x)  # (B, C, H, W) -> (B, H_0, W_0, C_0)
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)  # (B, H_i, W_i, C_i)
+            if i in self.out_indices:
+                outs.append(self.out_norms[str(i)](x).permute(0, 3, 1, 2))  # channels-first at the border
+            if i == self.out_indices[-1]:
+                break
+            x = stage.downsample(x)
+        return tuple(outs)
+
+
+def run_block(block: nn.Module, *inputs: Tensor, with_cp: bool) -> Tensor:
+    """``block(*inputs)``; with ``with_cp`` the backward pass computes it again instead of keeping what it saved."""
+    if with_cp and torch.is_grad_enabled():
+        return checkpoint(block, *inputs, use_reentrant=False)
+    return block(*inputs)
+
+
+def resolve_arch(
+    arch: str | Mapping,
+    published: Mapping[str, Mapping],
+    defaults: Mapping,
+    choices: Mapping[str, Collection] | None = None,
+) -> dict:
+    """Every key of ``defaults`` for a published name or a dict.
+
+    Args:
+        arch: a backbone's argument.
+        published: its table of architectures.
+        defaults: what a dict may say, and what holds where it does not; None where it has to.
+        choices: values that exist, for keys with few of them.
+
+    Raises:
+        ValueError: if the name or a key is unknown, one is missing, or a value is not one that exists.
+    """
+    if isinstance(arch, str):
+        if arch not in published:
+            keys, names = ', '.join(defaults), sorted(published)
+            raise ValueError(f'arch {arch!r} is not one of {names}; name one of them or pass a dict with {keys}')
+        arch = published[arch]
+    unknown = sorted(set(arch) - set(defaults))
+    if unknown:
+        raise ValueError(f'arch has the unknown keys {unknown}; it may have {list(defaults)}')
+    arch = {**defaults, **arch}
+    if {'embed_dims', 'depths'} <= set(defaults):
+        check_stages(arch)
+    missing = [key for key, value in arch.items() if value is None and defaults[key] is None]
+    if missing:
+        raise ValueError(f'arch needs a value for {missing}, got {arch}')
+    for key, known in (choices or {}).items():
+        if arch[key] not in known:
+            raise ValueError(f'arch: {key} {arch[key]!r} is not one of {sorted(known)}')
+    return arch
+
+
+def check_stages(arch: Mapping) -> None:
+    """Refuse an arch whose ``embed_dims`` and ``depths`` are not lists of one length.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if not arch['embed_dims'] or not arch['depths'] or len(arch['embed_dims']) != len(arch['depths']):
+        raise ValueError(
+            'arch needs embed_dims and depths with a number for each stage, '
+            f'got embed_dims={arch["embed_dims"]} and depths={arch["depths"]}'
+        )
+
+
+def resolve_out_indices(out_indices: Sequence[int], stages: int) -> tuple[int, ...]:
+    """Output indices counted from 0, ascending, each once.
+
+    Args:
+        out_indices: as a config gives them, negative from the end.
+        stages: how many stages, or layers, there are.
+
+    Raises:
+        ValueError: if one does not exist, or there is none.
+    """
+    resolved = sorted({i + stages if i < 0 else i for i in out_indices})
+    if not resolved or resolved[0] < 0 or resolved[-1] >= stages:
+        raise ValueError(f'out_indices {tuple(out_indices)} must name at least one of the stages 0 to {stages - 1}')
+    return tuple(resolved)
+
+
+def drop_path_rates(drop_path_rate: float | None, default: float, layers: int) -> list[float]:
+    """Stochastic depth of each layer, growing linearly from 0.
+
+    Args:
+        drop_path_rate: that of the last layer; None is ``default``.
+        default: the architecture's published rate.
+        layers: through all stages.
+
+    Raises:
+        ValueError: if the rate is not between 0 and 1.
+    """
+    rate = default if drop_path_rate is None else drop_path_rate
+    if not 0 <= rate <= 1:
+        raise ValueError(f'drop_path_rate {rate!r} is not between 0 and 1')
+    return [rate * i / max(1, layers - 1) for i in range(layers)]
+
+
+def init_linear(module: nn.Module) -> None:
+    """For ``Module.apply``: truncated normal weights of std 0.02, biases of 0, in every Linear."""
+    if isinstance(module, nn.Linear):
+        if is_parametrized(module, 'weight'):  # weight normalisation takes the value apart on assignment
+            module.weight = nn.init.trunc_normal_(module.weight.detach(), std=0.02)
+        else:
+            nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
