@@ -1,4 +1,4 @@
-"""VMamba: published sizes, any image, indices, freezing, scans, and the contract of every backbone."""
+"""VMamba: published sizes, any image, indices, freezing and scans."""
 
 import copy
 import importlib
@@ -18,7 +18,7 @@ SMALL = dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1], drop_path_rate=0.
 SMALL_V0 = dict(
     SMALL, d_state=4, conv_bias=True, gate=True, mlp_ratio=0.0, patch_embed='v1', downsample='v1', drop_path_rate=0.0
 )
-# Every backbone of the project, small; a new one is tested here before anybody writes a test for it.
+# Small ones of every kind; what holds for every backbone of the project is tested in test_backbone_contract.py.
 BACKBONES = {
     'vmamba': partial(VMamba, SMALL),
     'vmamba, ratio 1': partial(VMamba, dict(SMALL, ssm_ratio=1.0)),
@@ -40,7 +40,7 @@ def loss_of(model, x):
     return sum((out * torch.linspace(-1, 1, out.numel()).view_as(out)).mean() for out in model(x))
 
 
-# Every registered backbone.
+# Each of them.
 
 
 @pytest.mark.parametrize('size', [(64, 64), (65, 97)], ids=str)
