@@ -3,9 +3,10 @@
 from torch import nn
 
 from mmmamba.checkpoints.family import Family
+from mmmamba.checkpoints.mambavision import MAMBAVISION
 from mmmamba.checkpoints.vmamba import VMAMBA
 
-FAMILIES: tuple[Family, ...] = (VMAMBA,)
+FAMILIES: tuple[Family, ...] = (MAMBAVISION, VMAMBA)
 
 
 def family_of(model: nn.Module) -> Family | None:

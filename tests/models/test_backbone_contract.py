@@ -34,6 +34,17 @@ class Case:
 
 
 CASES = {
+    'MambaVision': Case(
+        dict(
+            embed_dims=[8, 16, 32, 32],
+            depths=[1, 1, 3, 2],
+            num_heads=[1, 1, 2, 4],
+            window_sizes=[8, 8, 3, 2],
+            stem_dims=8,
+            layer_scale=0.5,
+            conv_layer_scale=0.5,
+        )
+    ),
     'VMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1])),
 }
 every_backbone = pytest.mark.parametrize('name', CASES)

@@ -1,3 +1,4 @@
+from .mambavision import MambaVision
 from .vmamba import VMamba
 
-__all__ = ['VMamba']
+__all__ = ['MambaVision', 'VMamba']

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
-from mmmamba.layers import LayerNorm
+from mmmamba.layers import NORMS
 
 
 class Backbone(BaseModule):
@@ -77,8 +77,9 @@ class PyramidBackbone(Backbone):
         patch_embed: from the image to the first channels-last map.
         stages: each with the downsampling behind it.
         embed_dims: channels of each stage.
-        out_indices: stages whose maps are returned, each through a LayerNorm of its own, before the downsampling.
+        out_indices: stages whose maps are returned, each through a norm of its own, before the downsampling.
         frozen_stages: as in :class:`Backbone`.
+        out_norm: name of these norms.
         init_cfg: mmengine initialisation.
     """
 
@@ -90,12 +91,15 @@ class PyramidBackbone(Backbone):
         *,
         out_indices: Sequence[int],
         frozen_stages: int,
+        out_norm: str = 'LN',
         init_cfg: dict | None,
     ) -> None:
+        if out_norm not in NORMS:
+            raise ValueError(f'out_norm {out_norm!r} is not one of {sorted(NORMS)}')
         super().__init__(len(stages), out_indices=out_indices, frozen_stages=frozen_stages, init_cfg=init_cfg)
         self.patch_embed = patch_embed
         self.stages = nn.ModuleList(stages)
-        self.out_norms = nn.ModuleDict({str(i): LayerNorm(embed_dims[i]) for i in self.out_indices})
+        self.out_norms = nn.ModuleDict({str(i): NORMS[out_norm](embed_dims[i]) for i in self.out_indices})
         self.apply(init_linear)
         self.freeze()
 
