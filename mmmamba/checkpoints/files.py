@@ -20,8 +20,10 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
-# Entries that hold the weights, in order of preference. The authors load ``model``; ``model_ema`` may stand beside it.
+# Entries that hold the weights, in order of preference. The authors load ``model``.
 WEIGHT_ENTRIES = ('model', 'state_dict')
+# Their moving average, where one stands beside them. mmengine stores the average as ``state_dict`` itself.
+AVERAGE_ENTRIES = ('model_ema', 'state_dict_ema')
 SAFETENSORS_DTYPES = {
     'F64': torch.float64, 'F32': torch.float32, 'F16': torch.float16, 'BF16': torch.bfloat16, 'I64': torch.int64,
     'I32': torch.int32, 'I16': torch.int16, 'I8': torch.int8, 'U8': torch.uint8, 'BOOL': torch.bool,
@@ -56,27 +58,34 @@ def load_file(path: str | Path, map_location: str | torch.device = 'cpu') -> dic
     return checkpoint
 
 
-def unwrap(checkpoint: Mapping) -> dict[str, Tensor]:
+def unwrap(checkpoint: Mapping, *, ema: bool = False) -> dict[str, Tensor]:
     """The weights of a checkpoint: its entry ``model``, else ``state_dict``, else itself; without ``module.`` prefixes.
-
-    The authors load ``model``. Some files hold its moving average beside it: hand in ``checkpoint['model_ema']`` itself
-    to use that.
 
     Args:
         checkpoint: what ``load_file`` returns.
+        ema: take the moving average that some authors' files hold beside the weights, ``model_ema`` or
+            ``state_dict_ema``.
 
     Returns:
         Names and tensors.
 
     Raises:
-        CheckpointError: if there are no weights in it.
+        CheckpointError: if there are no weights in it, or no moving average where one is asked for.
     """
-    entry = next((name for name in WEIGHT_ENTRIES if isinstance(checkpoint.get(name), Mapping)), None)
+    entries = AVERAGE_ENTRIES if ema else WEIGHT_ENTRIES
+    entry = next((name for name in entries if isinstance(checkpoint.get(name), Mapping)), None)
+    if ema and entry is None:
+        raise CheckpointError(
+            f'no moving average in this checkpoint: its entries are {sorted(map(str, checkpoint))[:8]}, none of them '
+            f'{" or ".join(AVERAGE_ENTRIES)}; load it without ema'
+        )
     weights = checkpoint if entry is None else checkpoint[entry]
     if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        average = [name for name in AVERAGE_ENTRIES if name in checkpoint]
+        hint = f'; {average[0]!r} is a moving average, which ema=True takes' if average else ''
         raise CheckpointError(
             f'no weights in this checkpoint: its entries are {sorted(map(str, checkpoint))[:8]}; '
-            f'expected one of {WEIGHT_ENTRIES} or names with tensors'
+            f'expected one of {WEIGHT_ENTRIES} or names with tensors{hint}'
         )
     while all(name.startswith('module.') for name in weights):  # DataParallel, sometimes twice
         weights = {name.removeprefix('module.'): value for name, value in weights.items()}

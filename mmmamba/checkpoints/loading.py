@@ -49,13 +49,14 @@ class LoadReport:
         return '; '.join(parts)
 
 
-def load_weights(model: nn.Module, source: str | Path | Mapping) -> LoadReport:
+def load_weights(model: nn.Module, source: str | Path | Mapping, *, ema: bool = False) -> LoadReport:
     """Load a checkpoint, in the authors' layout or ours, into a model.
 
     Args:
         model: a backbone of ours, or an mmpretrain, mmdet or mmseg model around one. For a backbone without a key map
             only its own layout is known.
         source: path or address of a checkpoint, or what it holds.
+        ema: take the moving average that stands beside the weights.
 
     Returns:
         What was loaded and, for a backbone, what was left fresh or not used; a whole model has nothing to leave.
@@ -64,20 +65,23 @@ def load_weights(model: nn.Module, source: str | Path | Mapping) -> LoadReport:
         CheckpointError: if the file cannot be read, or its tensors do not fit the model.
     """
     if isinstance(source, Mapping):
-        weights, report = fit_weights(model, source, 'the state dict')
+        weights, report = fit_weights(model, source, 'the state dict', ema=ema)
     else:
-        weights, report = fit_weights(model, load_file(source), f'checkpoint {str(source)!r}')
+        weights, report = fit_weights(model, load_file(source), f'checkpoint {str(source)!r}', ema=ema)
     model.load_state_dict(weights, strict=True)
     return report
 
 
-def fit_weights(model: nn.Module, checkpoint: Mapping, origin: str) -> tuple[dict[str, Tensor], LoadReport]:
+def fit_weights(
+    model: nn.Module, checkpoint: Mapping, origin: str, *, ema: bool = False
+) -> tuple[dict[str, Tensor], LoadReport]:
     """The weights of a checkpoint as a model would load them.
 
     Args:
         model: as for ``load_weights``.
         checkpoint: what a file holds.
         origin: what to call it in the message, ``"checkpoint 'epoch_12.pth'"``.
+        ema: take the moving average that stands beside the weights.
 
     Returns:
         A value for each name of the model's state dict, and where they came from.
@@ -85,7 +89,7 @@ def fit_weights(model: nn.Module, checkpoint: Mapping, origin: str) -> tuple[dic
     Raises:
         CheckpointError: if the tensors do not fit the model.
     """
-    weights = _whole_model_names(unwrap(checkpoint), model)
+    weights = _whole_model_names(unwrap(checkpoint, ema=ema), model)
     own = model.state_dict()
     report = LoadReport(matched=[])
     if backbone_of(model) is model:
@@ -127,29 +131,30 @@ def published_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str
     if family is None:
         known = [family.backbone for family in FAMILIES]
         raise CheckpointError(f'no key map for a {type(backbone_of(model)).__name__}; there are maps for {known}')
-    return family.to_published(_prefixed(tensors) if backbone_of(model) is model else tensors)
+    return family.to_published(backbone_prefixed(tensors) if backbone_of(model) is model else tensors)
 
 
 def _whole_model_names(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Our names of a whole model (``backbone.*``, ``head.*`` ...), from any of the layouts a checkpoint may have."""
     if any(name.startswith('backbone.') for name in weights):
-        inside, around = _split(weights)
+        inside, around = split_backbone(weights)
     else:
         inside, around = weights, {}
     family = family_of(model)
     if family and family.is_published(inside):
         return {**family.to_ours(inside), **around}
-    return {**_prefixed(inside), **around}
+    return {**backbone_prefixed(inside), **around}
 
 
-def _split(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def split_backbone(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A whole model's tensors: the backbone's, without the prefix, and those around it."""
     inside = {name.removeprefix('backbone.'): w for name, w in weights.items() if name.startswith('backbone.')}
     around = {name: w for name, w in weights.items() if not name.startswith('backbone.')}
     return inside, around
 
 
-def _prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def backbone_prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A backbone's tensors as a whole model names them."""
     return {f'backbone.{name}': tensor for name, tensor in weights.items()}
 
 
@@ -157,7 +162,7 @@ def _for_backbone(
     weights: dict[str, Tensor], own: Mapping[str, Tensor], family: Family | None, report: LoadReport
 ) -> dict[str, Tensor]:
     """Take the backbone's share of a whole model, making the allowances that the head of this file lists."""
-    mine, around = _split(weights)
+    mine, around = split_backbone(weights)
     report.unexpected += around
     norms = {name for name in own if name.startswith('out_norms.')}
     if not norms <= set(mine):
@@ -205,7 +210,7 @@ def _advice(model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, T
     family = family_of(model)
     is_backbone = backbone_of(model) is model
     if family:
-        there, here = (_prefixed(w) if is_backbone else w for w in (weights, own))
+        there, here = (backbone_prefixed(w) if is_backbone else w for w in (weights, own))
         try:
             held = family.infer_arch(there)
         except CheckpointError:

@@ -17,10 +17,12 @@ class Pretrained:
 
     Args:
         checkpoint: path or http(s) address.
+        ema: take the moving average that some files hold beside the weights.
     """
 
-    def __init__(self, checkpoint: str):
+    def __init__(self, checkpoint: str, ema: bool = False):
         self.checkpoint = checkpoint
+        self.ema = ema
 
     def __call__(self, module: nn.Module) -> None:
         """Initialize ``module``, a backbone or a whole model.
@@ -31,7 +33,7 @@ class Pretrained:
         Raises:
             CheckpointError: if the checkpoint cannot be read or does not fit.
         """
-        report = load_weights(module, self.checkpoint)
+        report = load_weights(module, self.checkpoint, ema=self.ema)
         print_log(f'{type(module).__name__} from {self.checkpoint}: {report}', logger='current')
         for child in module.modules():  # mmengine initializes the children after this; they must keep what was loaded
             if child is not module and hasattr(child, 'init_weights'):

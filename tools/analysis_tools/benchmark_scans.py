@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--routes', action='store_true', help='each base route alone as well')
     parser.add_argument('--iterations', type=int, default=64, help='budget of each training')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--metric', help="as the evaluator names it, such as accuracy/top1; default: its first")
+    parser.add_argument('--metric', help='as the evaluator names it, such as accuracy/top1; default: its first')
     parser.add_argument('--out', default='work_dirs/benchmark_scans', help='folder')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override config entries: key.sub=value')
     return parser.parse_args()

@@ -5,8 +5,7 @@ import sys
 if sys.version_info < (3, 10):
     sys.exit(
         'error: mmmamba needs Python >= 3.10, this is %d.%d; '
-        'install a newer one and name it: make PYTHON=python3.12 install'
-        % sys.version_info[:2]
+        'install a newer one and name it: make PYTHON=python3.12 install' % sys.version_info[:2]
     )
 try:
     import ensurepip  # noqa: F401

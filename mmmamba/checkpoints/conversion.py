@@ -1,0 +1,101 @@
+"""A checkpoint from the authors' layout to ours and back, without building its model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mmmamba.checkpoints.families import FAMILIES
+from mmmamba.checkpoints.family import Family
+from mmmamba.checkpoints.files import CheckpointError, unwrap
+from mmmamba.checkpoints.loading import backbone_prefixed, split_backbone
+
+LAYOUTS = ('ours', 'published')
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted checkpoint.
+
+    Args:
+        family: whose model it is.
+        layout: ``ours``, the names of a whole model (``backbone.*``, ``head.*``, ``neck.*`` ...), or ``published``.
+        arch: the architecture that its shapes tell.
+        weights: names and tensors.
+    """
+
+    family: Family
+    layout: str
+    arch: dict
+    weights: dict[str, Tensor]
+
+    def __str__(self) -> str:
+        arch = self.family.describe_arch(self.arch)
+        return f'{self.family.backbone} {arch}, {len(self.weights)} tensors, layout: {self.layout}'
+
+
+def convert(checkpoint: Mapping, *, family: str | None = None, ema: bool = False) -> Conversion:
+    """Bring a checkpoint into the other layout.
+
+    Args:
+        checkpoint: what a file holds: a classifier, detector, segmentor or backbone of the authors or of ours.
+        family: name of its family, ``'vmamba'``; None finds it out.
+        ema: take the moving average that stands beside the weights.
+
+    Returns:
+        The weights: of the authors' layout those of a whole model of ours, of ours the authors'. What a detector or
+        segmentor has around its backbone keeps its names.
+
+    Raises:
+        CheckpointError: if the weights are of no family with a key map, or fit several.
+    """
+    weights = unwrap(checkpoint, ema=ema)
+    families = [_family(family)] if family else FAMILIES
+    found, reasons = [], {}
+    for candidate in families:
+        try:
+            found.append(_convert(weights, candidate))
+        except (CheckpointError, KeyError, IndexError) as error:  # a key map that meets another family's names
+            reasons[candidate.name] = str(error)
+    if len(found) > 1:  # names alike: the right family is the one whose map gives back what it was given
+        found = [result for result in found if _gives_back(result, weights)] or found
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ', '.join(result.family.name for result in found)
+        raise CheckpointError(f'these weights fit several families ({names}); say which one')
+    details = '; '.join(f'{name}: {reason}' for name, reason in reasons.items())
+    raise CheckpointError(f'these weights fit none of {[candidate.name for candidate in families]}: {details}')
+
+
+def _family(name: str) -> Family:
+    found = next((family for family in FAMILIES if family.name == name), None)
+    if found is None:
+        raise CheckpointError(f'family {name!r} is not one of {sorted(family.name for family in FAMILIES)}')
+    return found
+
+
+def _convert(weights: Mapping[str, Tensor], family: Family) -> Conversion:
+    inside, around = split_backbone(weights) if _has_backbone(weights) else (weights, {})
+    if family.is_published(inside):
+        ours = {**family.to_ours(inside), **around}
+        return Conversion(family, 'ours', family.infer_arch(ours), ours)
+    arch = family.infer_arch(backbone_prefixed(inside))
+    if all(name.startswith('head.') for name in around):  # a classifier, or a backbone alone
+        published = family.to_published({**backbone_prefixed(inside), **around})
+    else:
+        published = {**backbone_prefixed(family.to_published(backbone_prefixed(inside))), **around}
+    return Conversion(family, 'published', arch, published)
+
+
+def _gives_back(result: Conversion, weights: Mapping[str, Tensor]) -> bool:
+    try:
+        again = _convert(result.weights, result.family).weights
+    except CheckpointError:
+        return False
+    expected = weights if _has_backbone(weights) or result.layout == 'ours' else backbone_prefixed(weights)
+    return again.keys() == expected.keys() and all(again[name].shape == expected[name].shape for name in again)
+
+
+def _has_backbone(weights: Mapping[str, Tensor]) -> bool:
+    return any(name.startswith('backbone.') for name in weights)
