@@ -2,11 +2,18 @@
 
 from torch import nn
 
+from mmmamba.checkpoints.efficient_vmamba import EFFICIENT_VMAMBA
 from mmmamba.checkpoints.family import Family
 from mmmamba.checkpoints.mambavision import MAMBAVISION
+from mmmamba.checkpoints.msvmamba import MSVMAMBA
 from mmmamba.checkpoints.vmamba import VMAMBA
 
-FAMILIES: tuple[Family, ...] = (MAMBAVISION, VMAMBA)
+FAMILIES: tuple[Family, ...] = (
+    VMAMBA,
+    EFFICIENT_VMAMBA,
+    MAMBAVISION,
+    MSVMAMBA,
+)
 
 
 def family_of(model: nn.Module) -> Family | None:

@@ -5,40 +5,34 @@ Source: the authors' names and shapes in MzeroMiko/VMamba at 2ed52ea.
 
 import math
 import re
-from collections.abc import Iterable
+from functools import partial
 
 from torch import Tensor
 
+from mmmamba.checkpoints.arguments import classifier_config, describe_arch, indices, published_arguments
 from mmmamba.checkpoints.family import Family, Weights
 from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
+from mmmamba.checkpoints.ss2d import (
+    DOWNSAMPLE,
+    SCAN,
+    STEM,
+    is_published,
+    under,
+    whole_model,
+    with_flat_states,
+    with_our_shapes,
+)
 from mmmamba.models.backbones.vmamba import ARCH, resolve_arch
 
-STEM = {
-    'v1': (('patch_embed.0.**', 'patch_embed.conv.**'), ('patch_embed.2.**', 'patch_embed.norm.**')),
-    'v2': (
-        ('patch_embed.0.**', 'patch_embed.conv1.**'),
-        ('patch_embed.2.**', 'patch_embed.norm1.**'),
-        ('patch_embed.5.**', 'patch_embed.conv2.**'),
-        ('patch_embed.7.**', 'patch_embed.norm2.**'),
-    ),
-}
 MIXER = (
-    ('x_proj_weight', 'x_proj_weight'),
-    ('A_logs', 'A_log'),
-    ('Ds', 'D'),
-    ('dt_projs_weight', 'dt_proj_weight'),
-    ('dt_projs_bias', 'dt_proj_bias'),
+    *(SCAN[i] for i in (0, 3, 4, 1, 2)),  # the authors' order
     ('out_norm.**', 'out_norm.**'),
     ('in_proj.**', 'in_proj.**'),
     ('conv2d.**', 'conv.**'),
     ('out_proj.**', 'out_proj.**'),
 )
 MIXER_V0 = (*MIXER[:5], *MIXER[6:8], MIXER[5], MIXER[8])  # the same names; v0 registers out_norm later
-DOWNSAMPLE = {
-    'merge': (('reduction.**', 'reduction.**'), ('norm.**', 'norm.**')),
-    'conv': (('1.**', 'conv.**'), ('3.**', 'norm.**')),
-}
 # Names that older and newer files use for the same tensors; read, never written.
 ALIASES = (
     ('patch_embed.proj.**', 'patch_embed.conv.**'),
@@ -63,26 +57,15 @@ def key_map(stem: str, downsample: str, mixer: Pairs, last_stage: int | None) ->
         Pairs for ``rename``; ours are names of a whole model.
     """
     block = 'layers.*.blocks.*', 'stages.*.blocks.*'
-    backbone = [
+    backbone = (
         *STEM[stem],
         (f'{block[0]}.norm.**', f'{block[1]}.norm1.**'),
-        *((f'{block[0]}.op.{old}', f'{block[1]}.mixer.{new}') for old, new in mixer),
+        *under(f'{block[0]}.op', f'{block[1]}.mixer', mixer),
         (f'{block[0]}.norm2.**', f'{block[1]}.norm2.**'),
         (f'{block[0]}.mlp.**', f'{block[1]}.mlp.**'),
-        *((f'layers.*.downsample.{old}', f'stages.*.downsample.{new}') for old, new in DOWNSAMPLE[downsample]),
-    ]
-    head = ()
-    if last_stage is None:
-        backbone.append(('outnorm*.**', 'out_norms.*.**'))
-    else:
-        backbone.append(('classifier.norm.**', f'out_norms.{last_stage}.**'))
-        head = (('classifier.head.**', 'head.fc.**'),)
-    return (*((old, f'backbone.{new}') for old, new in backbone), *head)
-
-
-def is_published(names: Iterable[str]) -> bool:
-    """Whether a backbone's tensors carry the authors' names."""
-    return any(name.startswith('layers.') for name in names)
+        *under('layers.*.downsample', 'stages.*.downsample', DOWNSAMPLE[downsample]),
+    )
+    return whole_model(backbone, last_stage)
 
 
 def to_ours(published: Weights) -> dict[str, Tensor]:
@@ -98,7 +81,7 @@ def to_ours(published: Weights) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if a name has no place in the key map, or tensors are missing.
     """
-    last_stage = len(_indices(published, 'layers')) - 1
+    last_stage = len(indices(published, 'layers')) - 1
     is_classifier = any(name.startswith(('classifier.', 'head.')) for name in published)
     pairs = key_map(
         stem='v2' if 'patch_embed.5.weight' in published else 'v1',
@@ -108,10 +91,7 @@ def to_ours(published: Weights) -> dict[str, Tensor]:
     )
     aliases = [(old, f'backbone.{new}') for old, new in (*ALIASES, ('norm.**', f'out_norms.{last_stage}.**'))]
     ours = rename(published, (*pairs, *aliases, ('head.**', 'head.fc.**')), 'published VMamba')
-    try:
-        return {name: _our_shape(name, ours) for name in ours}
-    except KeyError as error:
-        raise CheckpointError(f'published VMamba: the file is incomplete, {error.args[0]!r} is missing') from None
+    return with_our_shapes(ours, 'published VMamba')
 
 
 def to_published(ours: Weights) -> dict[str, Tensor]:
@@ -126,7 +106,7 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if a name has no place in the key map.
     """
-    stages = _indices(ours, 'backbone.stages')
+    stages = indices(ours, 'backbone.stages')
     pairs = key_map(
         stem='v2' if 'backbone.patch_embed.conv2.weight' in ours else 'v1',
         downsample='merge' if any('.downsample.reduction.' in name for name in ours) else 'conv',
@@ -134,10 +114,7 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
         last_stage=len(stages) - 1 if 'head.fc.weight' in ours else None,
     )
     published = rename(ours, reverse(pairs), 'VMamba')
-    for name, tensor in published.items():
-        if name.endswith(('.A_logs', '.Ds')):
-            published[name] = tensor.flatten(0, 1)  # (K, E, N) -> (K*E, N)
-    return in_order_of(pairs, published)
+    return in_order_of(pairs, with_flat_states(published))
 
 
 def infer_arch(ours: Weights) -> dict:
@@ -158,39 +135,15 @@ def infer_arch(ours: Weights) -> dict:
         raise CheckpointError(f'these are not the weights of a VMamba: {error.args[0]!r} is missing') from None
 
 
-def _indices(weights: Weights, prefix: str) -> list[int]:
-    pattern = re.compile(rf'{re.escape(prefix)}\.(\d+)\.')
-    return sorted({int(match[1]) for match in map(pattern.match, weights) if match})
-
-
-def _our_shape(name: str, ours: Weights) -> Tensor:
-    """One tensor under our name in our shape; the files hold it flat, or as a 1x1 convolution."""
-    tensor = ours[name]
-    mixer, _, leaf = name.rpartition('.mixer.')
-    if leaf in ('x_proj_weight', 'dt_proj_weight', 'A_log', 'D'):
-        width = ours[f'{mixer}.mixer.out_proj.weight'].shape[1]
-        routes = ours[f'{mixer}.mixer.D'].numel() // width
-        shape = {'x_proj_weight': (routes, -1, width), 'D': (routes, width)}.get(leaf, (routes, width, -1))
-        try:
-            return tensor.reshape(shape)
-        except RuntimeError:
-            raise CheckpointError(
-                f'published VMamba: {name} of shape {tuple(tensor.shape)} does not fit the {routes} routes of width '
-                f'{width} that its block has elsewhere; the file is damaged: fetch it again'
-            ) from None
-    is_pointwise = name.endswith(('_proj.weight', 'fc1.weight', 'fc2.weight', 'head.fc.weight', 'reduction.weight'))
-    return tensor.flatten(1) if is_pointwise else tensor  # (out, in, 1, 1) -> (out, in)
-
-
 def _arch_from_shapes(ours: Weights) -> dict:
-    stages = _indices(ours, 'backbone.stages')
+    stages = indices(ours, 'backbone.stages')
     first = 'backbone.stages.0.blocks.0'
     dims = [ours[f'backbone.stages.{i}.blocks.0.norm1.weight'].shape[0] for i in stages]
     ranks = [ours[f'backbone.stages.{i}.blocks.0.mixer.dt_proj_weight'].shape[2] for i in stages]
     width = ours[f'{first}.mixer.out_proj.weight'].shape[1]
     has_mlp = f'{first}.mlp.fc1.weight' in ours
     return dict(
-        depths=[len(_indices(ours, f'backbone.stages.{i}.blocks')) for i in stages],
+        depths=[len(indices(ours, f'backbone.stages.{i}.blocks')) for i in stages],
         embed_dims=dims,
         d_state=ours[f'{first}.mixer.A_log'].shape[2],
         ssm_ratio=width / dims[0],
@@ -207,22 +160,6 @@ def _downsample_version(ours: Weights) -> str:
     if 'backbone.stages.0.downsample.reduction.weight' in ours:
         return 'v1'
     return {2: 'v2', 3: 'v3'}[ours['backbone.stages.0.downsample.conv.weight'].shape[-1]]
-
-
-def describe_arch(arch: dict) -> str:
-    """An ``arch`` as one writes it in a config: its name if it has one, else the dict.
-
-    Args:
-        arch: what ``infer_arch`` returns.
-
-    Returns:
-        ``"'tiny_s1l8'"`` or ``"dict(depths=...)"``.
-    """
-    for name in ARCH:
-        known = resolve_arch(name)
-        if all(known[key] == value for key, value in arch.items()):
-            return repr(name)
-    return f'dict({", ".join(f"{key}={value!r}" for key, value in arch.items())})'
 
 
 # What the authors' constructor does where a case does not say.
@@ -254,14 +191,7 @@ def arch_from_published_kwargs(kwargs: dict) -> dict:
     Raises:
         ValueError: if an argument, or its value, has no counterpart here.
     """
-    unknown = sorted(set(kwargs) - set(PUBLISHED_DEFAULTS) - set(IRRELEVANT))
-    if unknown:
-        raise ValueError(f'VMamba: published arguments {unknown} are not known here')
-    args = {**PUBLISHED_DEFAULTS, **kwargs}
-    for name, values in SUPPORTED.items():
-        value = args[name].lower() if isinstance(args[name], str) else args[name]
-        if value not in values:
-            raise ValueError(f'VMamba: published {name}={args[name]!r} is not supported; expected one of {values}')
+    args = published_arguments('VMamba', kwargs, PUBLISHED_DEFAULTS, supported=SUPPORTED, irrelevant=IRRELEVANT)
     depths, dims = list(args['depths']), args['dims']
     return dict(
         depths=depths,
@@ -302,14 +232,7 @@ def model_config(constructor: str, kwargs: dict) -> dict:
     if constructor.startswith('Backbone_'):
         return backbone
     last = len(arch['depths']) - 1
-    return dict(
-        type='mmpretrain.ImageClassifier',
-        backbone=dict(backbone, out_indices=(last,)),
-        neck=dict(type='mmpretrain.GlobalAveragePooling'),
-        head=dict(
-            type='mmpretrain.LinearClsHead', num_classes=args['num_classes'], in_channels=arch['embed_dims'][last]
-        ),
-    )
+    return classifier_config(dict(backbone, out_indices=(last,)), args['num_classes'], arch['embed_dims'][last])
 
 
 def _is_gated(forward_type: str) -> bool:
@@ -330,6 +253,6 @@ VMAMBA = Family(
     to_ours=to_ours,
     to_published=to_published,
     infer_arch=infer_arch,
-    describe_arch=describe_arch,
+    describe_arch=partial(describe_arch, names=ARCH, resolve=resolve_arch),
     model_config=model_config,
 )

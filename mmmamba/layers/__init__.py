@@ -2,9 +2,10 @@ from .attention import Attention
 from .channel_gate import ChannelGate
 from .downsample import ConvDownsample, PatchMerging
 from .mamba_mixer import MambaBranch, MambaMixer
-from .mlp import Mlp
+from .mlp import ConvMlp, Mlp
 from .norm import NORMS, BatchNorm, LayerNorm
 from .patch_embed import ConvStem, PatchEmbed
+from .squeeze_excite import SqueezeExcite
 from .ss2d import SS2D
 from .ss3d import SS3D
 
@@ -16,6 +17,7 @@ __all__ = [
     'BatchNorm',
     'ChannelGate',
     'ConvDownsample',
+    'ConvMlp',
     'ConvStem',
     'LayerNorm',
     'MambaBranch',
@@ -23,4 +25,5 @@ __all__ = [
     'Mlp',
     'PatchEmbed',
     'PatchMerging',
+    'SqueezeExcite',
 ]

@@ -78,8 +78,12 @@ class SS2D(SelectiveScans):
         x = self.in_proj(x)  # (B, H, W, C) -> (B, H, W, E) or (B, H, W, 2E)
         if self.gate:
             x, z = x.chunk(2, dim=-1)
-        x = F.silu(self.conv(x.movedim(-1, 1))).movedim(1, -1)
-        y = self.out_norm(self._scan_routes(x) if isinstance(self.scan, Scan) else self.scan(x))
+        source, x = x, F.silu(self.conv(x.movedim(-1, 1))).movedim(1, -1)
+        if isinstance(self.scan, Scan):
+            y = self._scan_routes(x)
+        else:
+            y = self.scan(x, source) if self.scan.reads_source else self.scan(x)
+        y = self.out_norm(y)
         if self.gate:
             y = y * F.silu(z)
         return self.out_proj(y)

@@ -21,6 +21,8 @@ class LocalScan(SelectiveScans):
         routes: names of routes; those of the paper without a search unless said.
         padded: let the zeros take part that fill the windows at the right and bottom edge, as released; otherwise those
             windows are smaller.
+        released_inverse: put the outputs of column-major routes back as the released code does: read as rows, not as
+            columns. The same on a square map; on others it scrambles them, and is here to show what that code computes.
 
     Source: Huang et al., "LocalMamba" (2024), sections 3.2 and 3.3. (B, H, W, E) to the same shape.
     """
@@ -32,10 +34,12 @@ class LocalScan(SelectiveScans):
         *,
         routes: Sequence[str] = ('raster', 'raster.reverse', 'window:2', 'window:2.reverse'),
         padded: bool = False,
+        released_inverse: bool = False,
     ) -> None:
         super().__init__()
         self.routes = Scan(routes)
         self.padded = padded
+        self.released_inverse = released_inverse
         self.add_scans(channels, len(self.routes), state)
         self.gate = ChannelGate(channels)
 
@@ -43,10 +47,17 @@ class LocalScan(SelectiveScans):
         return sum(self.gate(y) for y in self._outputs(x))
 
     def _outputs(self, x: Tensor) -> list[Tensor]:
-        if not self.padded:
-            return self.scan_each(x, self.routes.tables(*x.shape[1:3], device=x.device, redraw=self.training))
-        state_mask = self.draw_state_mask(x)
-        return [self._scan_padded(x, k, state_mask) for k in range(len(self.routes))]
+        if self.padded:
+            state_mask = self.draw_state_mask(x)
+            outputs = [self._scan_padded(x, k, state_mask) for k in range(len(self.routes))]
+        else:
+            outputs = self.scan_each(x, self.routes.tables(*x.shape[1:3], device=x.device, redraw=self.training))
+        if not self.released_inverse:
+            return outputs
+        return [
+            _columns_read_as_rows(y) if 'transpose' in route.modifiers else y
+            for route, y in zip(self.routes.routes, outputs, strict=True)
+        ]
 
     def _scan_padded(self, x: Tensor, k: int, state_mask: Tensor | None) -> Tensor:
         route, (h, w) = self.routes.routes[k], x.shape[1:3]
@@ -54,3 +65,9 @@ class LocalScan(SelectiveScans):
         x = F.pad(x, (0, 0, 0, -w % size, 0, -h % size))
         table = Scan([route]).tables(*x.shape[1:3], device=x.device, redraw=self.training)
         return self.scan_along(x, table, sets=slice(k, k + 1), state_mask=state_mask)[:, :h, :w]
+
+
+def _columns_read_as_rows(y: Tensor) -> Tensor:
+    """What the released inverse makes of a map: its columns one after the other, viewed (H, W), transposed."""
+    columns = y.transpose(1, 2).reshape(y.shape)  # the map column by column, in rows of W
+    return columns.transpose(1, 2).reshape(y.shape)

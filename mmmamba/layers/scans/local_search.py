@@ -27,6 +27,7 @@ class LocalSearch(LocalScan):
         state: of the scans.
         routes: the candidates; LocalMamba's eight unless said.
         padded: as in ``local``.
+        released_inverse: as in ``local``.
 
     :meth:`freeze` ends the search: from then on it computes what ``local`` does with the routes kept, which a
     checkpoint remembers. ``FreezeRoutesHook`` calls it and says how to train the result from the start.
@@ -35,9 +36,15 @@ class LocalSearch(LocalScan):
     """
 
     def __init__(
-        self, channels: int, state: StateSpace, *, routes: Sequence[str] = CANDIDATES, padded: bool = False
+        self,
+        channels: int,
+        state: StateSpace,
+        *,
+        routes: Sequence[str] = CANDIDATES,
+        padded: bool = False,
+        released_inverse: bool = False,
     ) -> None:
-        super().__init__(channels, state, routes=routes, padded=padded)
+        super().__init__(channels, state, routes=routes, padded=padded, released_inverse=released_inverse)
         self.route_logits = nn.Parameter(torch.zeros(len(self.routes)))
         self.register_buffer('kept', torch.zeros(len(self.routes), dtype=torch.bool))  # none: the search goes on
         self._kept: tuple[int, ...] = ()

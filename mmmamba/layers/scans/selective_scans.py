@@ -39,6 +39,7 @@ class SelectiveScans(nn.Module):
     """Base of what scans a map: ``add_scans`` gives it parameters, ``scan_along`` and ``scan_each`` use them."""
 
     normed = False  # True in a scan that norms its output itself: the mixer adds no norm
+    reads_source = False  # True in a scan that also takes the map before the mixer's convolution
 
     def add_scans(self, channels: int, count: int, state: StateSpace) -> None:
         """Own the parameters of ``count`` selective scans over ``channels`` channels.

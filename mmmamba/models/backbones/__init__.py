@@ -1,4 +1,11 @@
+from .efficient_vmamba import EfficientVMamba
 from .mambavision import MambaVision
+from .msvmamba import MSVMamba
 from .vmamba import VMamba
 
-__all__ = ['MambaVision', 'VMamba']
+__all__ = [
+    'EfficientVMamba',
+    'MSVMamba',
+    'MambaVision',
+    'VMamba',
+]
