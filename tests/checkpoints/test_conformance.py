@@ -11,7 +11,13 @@ from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.scans.scan import NAMED_SCANS
 
 CASES = {case.name: case for case in read_cases(Path(__file__).parents[1] / 'data' / 'conformance')}
-LARGE = {'vmamba/base_s2l15', 'vmamba/small_s2l15', 'vmamba/vanilla_tiny'}
+LARGE = {
+    'efficient_vmamba/tiny',
+    'msvmamba/nano',
+    'vmamba/base_s2l15',
+    'vmamba/small_s2l15',
+    'vmamba/vanilla_tiny',
+}
 
 
 @pytest.mark.parametrize(

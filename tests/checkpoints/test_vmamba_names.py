@@ -11,7 +11,6 @@ from vmamba_files import ARCHS, backbone, classifier, same_weights, small_arch
 from mmmamba.checkpoints import CheckpointError, export, load_weights
 from mmmamba.checkpoints.vmamba import (
     arch_from_published_kwargs,
-    describe_arch,
     infer_arch,
     is_published,
     model_config,

@@ -52,3 +52,10 @@ def test_convolution_reads_zeros_outside_the_map(version, kernel, before, size):
             summed = torch.einsum('bhwc,ochw->bo', window, layer.conv.weight) + layer.conv.bias
             normed = F.layer_norm(summed, (10,), layer.norm.weight, layer.norm.bias, 1e-5)
             torch.testing.assert_close(found[:, i, j], normed)
+
+
+def test_patch_merging_without_padding_leaves_out_the_last_of_an_odd_number_unless_it_is_alone():
+    layer = PatchMerging(6, 10, pad=False)
+    x = torch.randn(2, 5, 7, 6)
+    assert torch.equal(layer(x), layer(x[:, :4, :6]))
+    assert layer(x[:, :1]).shape == (2, 1, 3, 10)

@@ -75,7 +75,10 @@ def test_other_routes_change_the_output():
     [
         (dict(out_norm='IN'), r"out_norm 'IN' is not one of \['BN', 'LN'\]"),
         (dict(window_sizes=[7]), r'arch: window_sizes \[7\] needs a number for each of 4 stages'),
-        (dict(arch=dict(SMALL, depths=[1, 1, 2, 2], num_heads=[1, 1, 3, 1])), r'num_heads 3 must divide the 16 channels'),
+        (
+            dict(arch=dict(SMALL, depths=[1, 1, 2, 2], num_heads=[1, 1, 3, 1])),
+            r'num_heads 3 must divide the 16 channels',
+        ),
         (dict(arch=dict(embed_dims=[8] * 4, depths=[1] * 4)), r"arch needs a value for \['num_heads', 'window_sizes'"),
     ],
     ids=['norm', 'windows', 'heads', 'incomplete'],
