@@ -10,6 +10,7 @@ from vmamba_files import ARCHS, backbone, classifier, same_weights, small_arch
 
 from mmmamba.checkpoints import CheckpointError, export, load_weights
 from mmmamba.checkpoints.vmamba import (
+    VMAMBA,
     arch_from_published_kwargs,
     infer_arch,
     is_published,
@@ -146,13 +147,13 @@ def test_a_published_architecture_is_told_from_its_shapes(name):
     known = resolve_arch(name)
     assert held == {key: known[key] for key in held}
     assert set(held) == SHOWS_IN_SHAPES
-    assert ARCH[eval(describe_arch(held))] == ARCH[name]
+    assert ARCH[eval(VMAMBA.describe_arch(held))] == ARCH[name]
 
 
 def test_an_architecture_without_a_name_is_described_by_its_dict():
     model = backbone(small_arch(dt_rank=5, downsample='v2'))
     held = infer_arch({f'backbone.{key}': tensor for key, tensor in model.state_dict().items()})
-    described = eval(describe_arch(held))
+    described = eval(VMAMBA.describe_arch(held))
     assert described['dt_rank'] == 5
     assert described['downsample'] == 'v2'
     load_weights(backbone(described, seed=1), model.state_dict())
