@@ -8,7 +8,7 @@ from torch import Tensor
 from mmmamba.checkpoints.families import FAMILIES
 from mmmamba.checkpoints.family import Family
 from mmmamba.checkpoints.files import CheckpointError, unwrap
-from mmmamba.checkpoints.loading import backbone_prefixed, split_backbone
+from mmmamba.checkpoints.whole_model import backbone_prefixed, split_backbone
 
 LAYOUTS = ('ours', 'published')
 

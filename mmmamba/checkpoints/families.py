@@ -6,6 +6,8 @@ from mmmamba.checkpoints.efficient_vmamba import EFFICIENT_VMAMBA
 from mmmamba.checkpoints.family import Family
 from mmmamba.checkpoints.mambavision import MAMBAVISION
 from mmmamba.checkpoints.msvmamba import MSVMAMBA
+from mmmamba.checkpoints.plain_mamba import PLAIN_MAMBA
+from mmmamba.checkpoints.rsmamba import RSMAMBA
 from mmmamba.checkpoints.vmamba import VMAMBA
 
 FAMILIES: tuple[Family, ...] = (
@@ -13,6 +15,8 @@ FAMILIES: tuple[Family, ...] = (
     EFFICIENT_VMAMBA,
     MAMBAVISION,
     MSVMAMBA,
+    PLAIN_MAMBA,
+    RSMAMBA,
 )
 
 

@@ -21,6 +21,7 @@ from mmmamba.checkpoints.families import FAMILIES, backbone_of, family_of
 from mmmamba.checkpoints.family import Family
 from mmmamba.checkpoints.files import CheckpointError, load_file, unwrap
 from mmmamba.checkpoints.key_map import shortened
+from mmmamba.checkpoints.whole_model import backbone_prefixed, split_backbone
 
 
 @dataclass
@@ -144,18 +145,6 @@ def _whole_model_names(weights: dict[str, Tensor], model: nn.Module) -> dict[str
     if family and family.is_published(inside):
         return {**family.to_ours(inside), **around}
     return {**backbone_prefixed(inside), **around}
-
-
-def split_backbone(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A whole model's tensors: the backbone's, without the prefix, and those around it."""
-    inside = {name.removeprefix('backbone.'): w for name, w in weights.items() if name.startswith('backbone.')}
-    around = {name: w for name, w in weights.items() if not name.startswith('backbone.')}
-    return inside, around
-
-
-def backbone_prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A backbone's tensors as a whole model names them."""
-    return {f'backbone.{name}': tensor for name, tensor in weights.items()}
 
 
 def _for_backbone(

@@ -1,10 +1,12 @@
 from .attention import Attention
 from .channel_gate import ChannelGate
 from .downsample import ConvDownsample, PatchMerging
+from .extra_tokens import ExtraTokens, insert_tokens, split_tokens, token_places
 from .mamba_mixer import MambaBranch, MambaMixer
 from .mlp import ConvMlp, Mlp
-from .norm import NORMS, BatchNorm, LayerNorm
+from .norm import NORMS, BatchNorm, LayerNorm, RMSNorm
 from .patch_embed import ConvStem, PatchEmbed
+from .position_embed import PositionEmbed, RotaryEmbed, rotate
 from .squeeze_excite import SqueezeExcite
 from .ss2d import SS2D
 from .ss3d import SS3D
@@ -19,11 +21,19 @@ __all__ = [
     'ConvDownsample',
     'ConvMlp',
     'ConvStem',
+    'ExtraTokens',
     'LayerNorm',
     'MambaBranch',
     'MambaMixer',
     'Mlp',
     'PatchEmbed',
     'PatchMerging',
+    'PositionEmbed',
+    'RMSNorm',
+    'RotaryEmbed',
     'SqueezeExcite',
+    'insert_tokens',
+    'rotate',
+    'split_tokens',
+    'token_places',
 ]

@@ -93,7 +93,7 @@ class MambaMixer(nn.Module):
         super().__init__()
         if not directions or not set(directions) <= set(DIRECTIONS):
             raise ValueError(f'directions {tuple(directions)!r} must name at least one, of {DIRECTIONS}')
-        inner = int(expand * embed_dims)
+        inner = int(round(expand * embed_dims, 6))  # a ratio of two widths gives that width, whatever it rounds to
         rank = resolve_dt_rank(dt_rank, embed_dims)
         self.reverses = tuple(direction == 'backward' for direction in directions)
         self.scale = 1 / len(directions) if average else 1

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mmmamba.ops import layer_norm
 
@@ -21,12 +22,34 @@ class LayerNorm(nn.LayerNorm):
         self.narrow = narrow
 
     def forward(self, x: Tensor) -> Tensor:
-        dtype = x.dtype
-        if torch.is_autocast_enabled(x.device.type):
-            dtype = (
-                torch.get_autocast_dtype(x.device.type) if self.narrow else torch.promote_types(dtype, torch.float32)
-            )
-        return layer_norm(x, self.weight, self.bias, self.eps, dtype=dtype)
+        return layer_norm(x, self.weight, self.bias, self.eps, dtype=_dtype_behind(x, self.narrow))
+
+
+class RMSNorm(nn.Module):
+    """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension, ``(..., channels)`` to the same shape, in fp32.
+
+    Args:
+        channels: size of the last dimension.
+        eps: added to the mean of the squares.
+        narrow: as in :class:`LayerNorm`.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5, *, narrow: bool = False) -> None:
+        super().__init__()
+        self.eps, self.narrow = eps, narrow
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        y = F.rms_norm(x.to(wide), self.weight.shape, self.weight.to(wide), self.eps)
+        return y.to(_dtype_behind(x, self.narrow))
+
+
+def _dtype_behind(x: Tensor, narrow: bool) -> torch.dtype:
+    """The dtype that a norm of ``x`` writes."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return x.dtype
+    return torch.get_autocast_dtype(x.device.type) if narrow else torch.promote_types(x.dtype, torch.float32)
 
 
 class BatchNorm(nn.Module):
@@ -41,4 +64,4 @@ class BatchNorm(nn.Module):
         return self.bn(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # channels-first inside
 
 
-NORMS = {'LN': LayerNorm, 'BN': BatchNorm}
+NORMS = {'LN': LayerNorm, 'BN': BatchNorm, 'RMS': RMSNorm}

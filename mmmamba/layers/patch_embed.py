@@ -7,22 +7,48 @@ from .norm import NORMS
 
 
 class PatchEmbed(nn.Module):
-    """One convolution whose stride is its kernel size, then a norm, LayerNorm as published (VMamba "v1", Swin).
+    """One convolution, then a norm: LayerNorm and a stride of the kernel size as published (VMamba "v1", Swin).
 
     A last row or column of fewer than ``patch_size`` pixels is left out, as published; an image smaller than one patch
     is padded with zeros to one.
+
+    Args:
+        in_channels: of the image.
+        embed_dims: of the map.
+        patch_size: kernel size.
+        norm: a name of ``NORMS``, or None for none, as plain backbones have it.
+        stride: of the convolution; None is ``patch_size``.
+        cover: pad with zeros on the right and at the bottom so that nothing is left out: sizes are rounded up.
     """
 
-    def __init__(self, in_channels: int, embed_dims: int, patch_size: int = 4, norm: str = 'LN') -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        patch_size: int = 4,
+        norm: str | None = 'LN',
+        *,
+        stride: int | None = None,
+        cover: bool = False,
+    ) -> None:
         super().__init__()
-        self.patch_size = patch_size
-        self.conv = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
-        self.norm = NORMS[norm](embed_dims)
+        self.patch_size, self.stride, self.cover = patch_size, stride or patch_size, cover
+        self.conv = nn.Conv2d(in_channels, embed_dims, patch_size, stride=self.stride)
+        self.norm = nn.Identity() if norm is None else NORMS[norm](embed_dims)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the map of an image of this size."""
+        sizes = (size + self._missing(size) for size in (height, width))
+        return tuple((size - self.patch_size) // self.stride + 1 for size in sizes)
 
     def forward(self, x: Tensor) -> Tensor:
-        missing_rows, missing_cols = (max(0, self.patch_size - size) for size in x.shape[2:])
+        missing_rows, missing_cols = (self._missing(size) for size in x.shape[2:])
         x = self.conv(F.pad(x, (0, missing_cols, 0, missing_rows)))
         return self.norm(x.permute(0, 2, 3, 1))  # (B, C, H, W) -> (B, H, W, C)
+
+    def _missing(self, size: int) -> int:
+        steps = -(-size // self.stride) if self.cover else 1
+        return max(0, (steps - 1) * self.stride + self.patch_size - size)
 
 
 class ConvStem(nn.Module):

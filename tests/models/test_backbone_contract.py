@@ -47,6 +47,14 @@ CASES = {
             conv_layer_scale=0.5,
         )
     ),
+    'PlainMamba': Case(
+        dict(embed_dims=16, num_layers=3, patch_size=8, img_size=(32, 48), dwconv_layers=(0,), d_state=4),
+        out_indices=(0, 1, 2),
+    ),
+    'RSMamba': Case(
+        dict(embed_dims=16, num_layers=3, patch_size=8, patch_stride=4, img_size=(32, 48), class_token='middle'),
+        out_indices=(0, 1, 2),
+    ),
     'VMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1])),
 }
 every_backbone = pytest.mark.parametrize('name', CASES)

@@ -1,11 +1,15 @@
 from .efficient_vmamba import EfficientVMamba
 from .mambavision import MambaVision
 from .msvmamba import MSVMamba
+from .plain_mamba import PlainMamba
+from .rsmamba import RSMamba
 from .vmamba import VMamba
 
 __all__ = [
     'EfficientVMamba',
     'MSVMamba',
     'MambaVision',
+    'PlainMamba',
+    'RSMamba',
     'VMamba',
 ]

@@ -1,0 +1,212 @@
+"""RSMamba: Mamba layers that read the patches forwards, backwards and shuffled, and weigh the three for each image.
+
+Paper: Chen et al., "RSMamba: Remote Sensing Image Classification with State Space Model", 2024,
+https://arxiv.org/abs/2403.19654. Authors' code: KyanChen/RSMamba. Layout inside: token sequences (B, L, C).
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from mmmamba.layers import ExtraTokens, LayerNorm, MambaMixer, PatchEmbed, PositionEmbed, split_tokens
+from mmmamba.models.backbones import base
+from mmmamba.models.backbones.base import Backbone, drop_path_rates, init_linear, run_block
+from mmmamba.registry import MODELS
+
+# Number of paths, and whether they are weighed by a gate; else the mean is taken.
+PATHS = {
+    'forward': (1, False),
+    'forward_reverse_mean': (2, False),
+    'forward_reverse_gate': (2, True),
+    'forward_reverse_shuffle_gate': (3, True),
+}
+
+# What an arch dict may say and, for all but the first two, what holds where it does not.
+ARCH_DEFAULTS = dict(
+    embed_dims=None,
+    num_layers=None,
+    inner_dims=0,  # width of the scan; 0: twice embed_dims
+    paths='forward_reverse_shuffle_gate',
+    class_token='none',  # 'none', 'head' or 'middle'
+    img_size=224,  # number or (height, width) that the position embedding is learned for; any size is taken
+    patch_size=16,
+    patch_stride=8,
+    d_state=16,
+    d_conv=4,
+    dt_rank='auto',
+    conv_bias=True,
+    bias=False,  # of the input and output projections
+    norm_eps=1e-6,
+    drop_path_rate=0.0,
+)
+ARCH = {
+    'small': dict(embed_dims=192, num_layers=16),
+    'base': dict(embed_dims=192, num_layers=24),
+    'large': dict(embed_dims=256, num_layers=36),
+    'huge': dict(embed_dims=320, num_layers=48),
+}
+
+
+class RSMambaLayer(nn.Module):
+    """One Mamba mixer along several paths through the same tokens, and the gate that weighs its outputs.
+
+    Args:
+        arch: complete.
+        drop_path_rate: of the layer.
+    """
+
+    def __init__(self, arch: dict, drop_path_rate: float) -> None:
+        super().__init__()
+        dims = arch['embed_dims']
+        self.paths, gated = PATHS[arch['paths']]
+        self.mixer = MambaMixer(
+            dims,
+            d_state=arch['d_state'],
+            expand=(arch['inner_dims'] or 2 * dims) / dims,
+            d_conv=arch['d_conv'],
+            dt_rank=arch['dt_rank'],
+            conv_bias=arch['conv_bias'],
+            bias=arch['bias'],
+        )
+        self.gate = nn.Linear(self.paths * dims, self.paths, bias=False) if gated else None
+        self.drop_path = StochasticDepth(drop_path_rate, mode='row')
+
+    def forward(self, x: Tensor, normed: Tensor, order: Tensor) -> Tensor:
+        """``x + mix(normed)``.
+
+        Args:
+            x: (B, L, C).
+            normed: likewise, through the norm that all layers share.
+            order: (L,) the token at each step of the third path.
+        """
+        outs = [self.mixer(normed)]
+        if self.paths > 1:
+            outs.append(self.mixer(normed, reverse=True))
+        if self.paths > 2:
+            outs.append(self.mixer(normed[:, order])[:, order.argsort()])
+        if self.gate is None:
+            return x + self.drop_path(sum(outs) / self.paths)
+        weights = self.gate(torch.cat([out.mean(1) for out in outs], dim=-1)).softmax(-1)  # (B, paths)
+        mixed = sum(out * weight[:, None, None] for out, weight in zip(outs, weights.unbind(-1), strict=True))
+        return x + self.drop_path(mixed)
+
+
+@MODELS.register_module()
+class RSMamba(Backbone):
+    """RSMamba backbone: (B, in_channels, H, W) of any size to maps (B, C, H / 8, W / 8), sizes rounded up.
+
+    Args:
+        arch: a published architecture, ``small``, ``base``, ``large``, ``huge``, or a dict with ``embed_dims``,
+            ``num_layers`` and any other keys of ``ARCH_DEFAULTS``.
+        in_channels: channels of the image.
+        out_indices: layers whose maps are returned, each through a LayerNorm of its own; negative counts from the end.
+        out_type: ``'featmap'``, or ``'cls_token'`` for the class token (B, C) in place of each map.
+        final_norm: whether the last layer's map has such a norm.
+        frozen_stages: -1 freezes nothing, 0 the embeddings, i the first i layers as well, all layers the norm that they
+            share.
+        drop_rate: of the embedded tokens.
+        drop_path_rate: of the last layer, growing linearly from 0; None is the architecture's published rate, 0.
+        with_cp: recompute each layer in the backward pass to save memory.
+        init_cfg: mmengine initialisation, such as ``dict(type='mmmamba.Pretrained', checkpoint=...)``.
+
+    Training shuffles anew in every layer and step. The authors' code does so in evaluation as well; here each layer
+    then keeps to one order, so that outputs repeat.
+
+    Raises:
+        ValueError: if the arch, a layer index, ``frozen_stages``, a rate or ``out_type`` does not exist.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        *,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (-1,),
+        out_type: str = 'featmap',
+        final_norm: bool = True,
+        frozen_stages: int = -1,
+        drop_rate: float = 0.0,
+        drop_path_rate: float | None = None,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        arch = resolve_arch(arch)
+        depth, dims, size = arch['num_layers'], arch['embed_dims'], arch['img_size']
+        super().__init__(depth, out_indices=out_indices, frozen_stages=frozen_stages, init_cfg=init_cfg)
+        placement = None if arch['class_token'] == 'none' else arch['class_token']
+        if out_type not in ('featmap', 'cls_token') or (out_type == 'cls_token' and placement is None):
+            raise ValueError(
+                f"out_type {out_type!r} must be 'featmap', or 'cls_token' if arch has a class_token, "
+                f'which is {arch["class_token"]!r}'
+            )
+        self.out_type, self.with_cp = out_type, with_cp
+        self.patch_embed = PatchEmbed(
+            *(in_channels, dims, arch['patch_size'], None), stride=arch['patch_stride'], cover=True
+        )
+        self.patch_embed.conv.register_parameter('bias', None)  # as released
+        self.cls_token = None if placement is None else ExtraTokens(dims, placement)
+        height, width = (size, size) if isinstance(size, int) else size
+        self.pos_embed = PositionEmbed(dims, self.patch_embed.grid(height, width), placement)
+        self.dropout = nn.Dropout(drop_rate)
+        rates = drop_path_rates(drop_path_rate, arch['drop_path_rate'], depth)
+        self.layers = nn.ModuleList(RSMambaLayer(arch, rate) for rate in rates)
+        self.pre_norm = LayerNorm(dims, arch['norm_eps'], narrow=True)
+        normed = [i for i in self.out_indices if final_norm or i < depth - 1]
+        self.out_norms = nn.ModuleDict({str(i): LayerNorm(dims, arch['norm_eps']) for i in normed})
+        self.apply(init_linear)
+        self.freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.patch_embed(x)  # (B, C, H, W) -> (B, H/8, W/8, C)
+        grid = x.shape[1:3]
+        x = x.flatten(1, 2)
+        if self.cls_token is not None:
+            x = self.cls_token(x)
+        x = self.dropout(x + self.pos_embed(grid))
+        outs = []
+        for i, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
+            x = run_block(layer, x, self.pre_norm(x), self._order(i, x), with_cp=self.with_cp)
+            if i in self.out_indices:
+                outs.append(self._output(self.out_norms[str(i)](x) if str(i) in self.out_norms else x, grid))
+        return tuple(outs)
+
+    def _order(self, layer: int, x: Tensor) -> Tensor:
+        if self.training:
+            return torch.randperm(x.shape[1], device=x.device)
+        return torch.from_numpy(fixed_order(layer, x.shape[1])).to(x.device)
+
+    def _output(self, x: Tensor, grid: Sequence[int]) -> Tensor:
+        tokens = x[:, :0]
+        if self.cls_token is not None:
+            tokens, x = split_tokens(x, self.cls_token.places(math.prod(grid)))
+        if self.out_type == 'cls_token':
+            return tokens[:, 0]
+        return x.unflatten(1, grid).permute(0, 3, 1, 2)  # channels-first at the border
+
+    def frozen_parts(self) -> list[nn.Module | nn.Parameter]:
+        """The embeddings, the first layers and their output norms."""
+        norms = [norm for i, norm in self.out_norms.items() if int(i) < self.frozen_stages]
+        embeddings = [part for part in (self.patch_embed, self.cls_token, self.pos_embed) if part is not None]
+        shared = [self.pre_norm] if self.frozen_stages == len(self.layers) else []
+        return [*embeddings, *self.layers[: self.frozen_stages], *norms, *shared]
+
+
+@functools.lru_cache(maxsize=256)
+def fixed_order(layer: int, length: int) -> np.ndarray:
+    """(length,) int64: the token at each step of a layer's shuffled path in evaluation."""
+    return np.random.RandomState(layer).permutation(length)
+
+
+def resolve_arch(arch: str | dict) -> dict:
+    """Every key of ``ARCH_DEFAULTS`` for a published name or a dict.
+
+    Raises:
+        ValueError: if the name or a key is unknown, one is missing, or a value is not one that exists.
+    """
+    choices = dict(paths=PATHS, class_token=('none', 'head', 'middle'))
+    return base.resolve_arch(arch, ARCH, ARCH_DEFAULTS, choices)
