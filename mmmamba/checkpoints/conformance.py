@@ -139,30 +139,43 @@ def judge(case: Case, device: str = 'cpu', backend: str = 'auto') -> Iterator[Ve
     if family is None:
         known = [family.name for family in FAMILIES]
         raise CheckpointError(f'{case.name}: no key map for this family; there are maps for {known}')
-    model = MODELS.build(family.model_config(case.info['constructor'], case.info['kwargs'])).eval()
-    resolved = resolve_backend(backend, torch.device(device))
-    runs = [
-        (dtype, strong)
-        for strong in (False, True)
-        for dtype in (torch.float32, torch.float64)
-        if not (dtype == torch.float64 and resolved == 'triton')  # its state is float32
-    ]
+    config = family.model_config(case.info['constructor'], case.info['kwargs'])
+    model = MODELS.build(config).eval()
     checks = {size: [_layout_check(case, model)] for size in case.sizes}
+    resolved = resolve_backend(backend, torch.device(device))
     with use_backend(backend):
-        for dtype, strong in runs:
-            suffix = ('_strong' if strong else '') + ('_fp64' if dtype == torch.float64 else '')
-            if not any(name.startswith(f'{_label(size)}{suffix}/') for size in case.sizes for name in case.figures):
+        _compare(model, case, family, device, resolved, '', checks)
+        for variant, change in family.variants.items():
+            if any(f'{variant}/' in name or f'{variant}_' in name for name in case.figures):
+                _compare(MODELS.build(change(config)).eval(), case, family, device, resolved, variant, checks)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    for size in case.sizes:
+        yield Verdict(case.name, size, parameters, case.info['parameters'], tuple(checks[size]))
+
+
+def _compare(
+    model: nn.Module,
+    case: Case,
+    family: Family,
+    device: str,
+    backend: str,
+    variant: str,
+    checks: dict[tuple[int, int], list[Check]],
+) -> None:
+    """Run a model with each set of weights in each dtype, and add to the checks what there is to compare."""
+    for strong in (False, True):
+        for dtype in (torch.float32, torch.float64):
+            suffix = variant + ('_strong' if strong else '') + ('_fp64' if dtype == torch.float64 else '')
+            recorded = any(name.startswith(f'{_label(size)}{suffix}/') for size in case.sizes for name in case.figures)
+            if not recorded or (dtype == torch.float64 and backend == 'triton'):  # its state is float32
                 continue
             _load_golden(model, case, strong)
-            run = _Run(model.to(device, dtype), family, case, dtype, suffix, resolved)
+            run = _Run(model.to(device, dtype), family, case, dtype, suffix, backend)
             for size in case.sizes:
                 checks[size] += run.output_checks(size)
             if case.gradient_size in checks:
                 checks[case.gradient_size] += run.gradient_checks(case.gradient_size)
             model.to('cpu', torch.float32)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    for size in case.sizes:
-        yield Verdict(case.name, size, parameters, case.info['parameters'], tuple(checks[size]))
 
 
 def _layout_check(case: Case, model: nn.Module) -> Check:

@@ -4,6 +4,7 @@ from torch import nn
 
 from mmmamba.checkpoints.efficient_vmamba import EFFICIENT_VMAMBA
 from mmmamba.checkpoints.family import Family
+from mmmamba.checkpoints.local_vmamba import LOCAL_VMAMBA
 from mmmamba.checkpoints.mambavision import MAMBAVISION
 from mmmamba.checkpoints.msvmamba import MSVMAMBA
 from mmmamba.checkpoints.plain_mamba import PLAIN_MAMBA
@@ -13,6 +14,7 @@ from mmmamba.checkpoints.vmamba import VMAMBA
 FAMILIES: tuple[Family, ...] = (
     VMAMBA,
     EFFICIENT_VMAMBA,
+    LOCAL_VMAMBA,
     MAMBAVISION,
     MSVMAMBA,
     PLAIN_MAMBA,

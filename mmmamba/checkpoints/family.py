@@ -1,7 +1,7 @@
 """What a model family tells the checkpoint room about itself: its key map, and how to read its shapes and arguments."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -24,6 +24,8 @@ class Family:
         infer_arch: the ``arch`` dict that fits the shapes of a state dict of ours.
         describe_arch: an ``arch`` dict as a user would write it: a name where there is one.
         model_config: ``(constructor, kwargs)`` as published to the config of the model, for ``MODELS.build``.
+        variants: suffixes of golden figures, ``'_true_inverse'``, that were recorded on a repaired model, with the way
+            from the config of the model as released to that of the repaired one.
     """
 
     name: str
@@ -35,3 +37,4 @@ class Family:
     infer_arch: Callable[[Weights], dict]
     describe_arch: Callable[[dict], str]
     model_config: Callable[[str, dict], dict]
+    variants: Mapping[str, Callable[[dict], dict]] = field(default_factory=dict)

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmmamba.checkpoints import conformance
 from mmmamba.checkpoints.conformance import judge, read_cases
+from mmmamba.checkpoints.families import FAMILIES
 from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.scans.scan import NAMED_SCANS
 
@@ -40,6 +42,17 @@ def test_strong_gradients_are_compared_in_both_dtypes():
     (verdict,) = judge(CASES['vmamba/custom_small'])
     compared = {check.what for check in verdict.checks}
     assert {'gradients fp32', 'gradients fp64', 'gradients strong', 'gradients strong fp64'} <= compared
+
+
+def test_a_repaired_model_is_built_for_the_figures_recorded_on_one():
+    verdict = list(judge(CASES['local_vmamba/custom_small']))[1]
+    assert {'outputs fp32', 'outputs true inverse', 'outputs true inverse fp64'} <= {c.what for c in verdict.checks}
+    family = next(family for family in FAMILIES if family.name == 'local_vmamba')
+    changed = dataclasses.replace(family, variants={'_true_inverse': lambda config: config})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conformance, 'FAMILIES', (changed,))
+        verdict = list(judge(CASES['local_vmamba/custom_small']))[1]
+    assert [c.what for c in verdict.checks if not c.passed] == ['outputs true inverse', 'outputs true inverse fp64']
 
 
 def test_a_wrong_output_fails():

@@ -35,6 +35,7 @@ class Case:
 
 CASES = {
     'EfficientVMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1], d_state=4)),
+    'LocalVMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1], d_state=4)),
     'MSVMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1])),
     'MambaVision': Case(
         dict(

@@ -1,4 +1,5 @@
 from .efficient_vmamba import EfficientVMamba
+from .local_vmamba import LocalVMamba
 from .mambavision import MambaVision
 from .msvmamba import MSVMamba
 from .plain_mamba import PlainMamba
@@ -7,6 +8,7 @@ from .vmamba import VMamba
 
 __all__ = [
     'EfficientVMamba',
+    'LocalVMamba',
     'MSVMamba',
     'MambaVision',
     'PlainMamba',

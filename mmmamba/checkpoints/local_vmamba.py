@@ -1,0 +1,212 @@
+"""LocalVMamba: classifiers, dense backbones and the supernet of the search.
+
+Source: the authors' names and shapes in hunto/LocalMamba at 75e5d1f.
+"""
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mmmamba.checkpoints.arguments import classifier_config, describe_arch, indices, published_arguments
+from mmmamba.checkpoints.family import Family, Weights
+from mmmamba.checkpoints.files import CheckpointError
+from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
+from mmmamba.checkpoints.ss2d import (
+    DOWNSAMPLE,
+    SCAN,
+    STEM,
+    is_published,
+    under,
+    whole_model,
+    with_flat_states,
+    with_our_shapes,
+)
+from mmmamba.models.backbones.local_vmamba import ARCH, ROUTES, resolve_arch
+
+BLOCK = (
+    ('norm.**', 'norm1.**'),
+    *under('op', 'mixer.scan', SCAN),
+    ('op.out_norm.**', 'mixer.out_norm.**'),
+    ('op.in_proj.**', 'mixer.in_proj.**'),
+    ('op.conv2d.**', 'mixer.conv.**'),
+    ('op.out_proj.**', 'mixer.out_proj.**'),
+    ('op.multi_scan.weights', 'mixer.scan.route_logits'),
+    ('op.multi_scan.attn.norm.**', 'mixer.scan.gate.norm.**'),
+    ('op.multi_scan.attn.global_reduce.**', 'mixer.scan.gate.fc1.**'),
+    ('op.multi_scan.attn.channel_select.**', 'mixer.scan.gate.fc2.**'),
+)
+LOGITS, KEPT = '.scan.route_logits', '.scan.kept'  # ours alone: which routes a search that has ended keeps
+
+
+def key_map(last_stage: int | None) -> Pairs:
+    """``(published, ours)`` names in the authors' order.
+
+    Args:
+        last_stage: index of the stage whose output norm is the classifier's; None for a dense backbone.
+    """
+    backbone = (
+        *STEM['v1'],
+        *under('layers.*.blocks.*', 'stages.*.blocks.*', BLOCK),
+        *under('layers.*.downsample', 'stages.*.downsample', DOWNSAMPLE['merge']),
+    )
+    return whole_model(backbone, last_stage)
+
+
+def to_ours(published: Weights) -> dict[str, Tensor]:
+    """The authors' state dict under our names and shapes.
+
+    Args:
+        published: a classifier (``classifier.*``) or a dense backbone (``outnorm*``).
+
+    Returns:
+        ``backbone.*`` and, of a classifier, ``head.fc.*``.
+
+    Raises:
+        CheckpointError: if a name has no place in the key map, or tensors are missing.
+    """
+    is_classifier = any(name.startswith('classifier.') for name in published)
+    pairs = key_map(len(indices(published, 'layers')) - 1 if is_classifier else None)
+    ours = with_our_shapes(rename(published, pairs, 'published LocalVMamba'), 'published LocalVMamba')
+    searching = {name: w.flatten() for name, w in ours.items() if name.endswith(LOGITS)}  # (K, 1, 1, 1) -> (K,)
+    kept = {name.replace(LOGITS, KEPT): torch.zeros(len(w), dtype=torch.bool) for name, w in searching.items()}
+    return {**ours, **searching, **kept}
+
+
+def to_published(ours: Weights) -> dict[str, Tensor]:
+    """Our state dict under the authors' names and shapes, in their order.
+
+    Args:
+        ours: ``backbone.*`` and, of a classifier, ``head.fc.*``.
+
+    Returns:
+        What the authors' VSSM (with a head) or Backbone_VSSM (without) loads.
+
+    Raises:
+        CheckpointError: if a name has no place in the key map.
+    """
+    stages = len(indices(ours, 'backbone.stages'))
+    pairs = key_map(stages - 1 if 'head.fc.weight' in ours else None)
+    ours = {
+        name: w[:, None, None, None] if name.endswith(LOGITS) else w
+        for name, w in ours.items()
+        if not name.endswith(KEPT)
+    }
+    return in_order_of(pairs, with_flat_states(rename(ours, reverse(pairs), 'LocalVMamba')))
+
+
+def infer_arch(ours: Weights) -> dict:
+    """The ``arch`` of a LocalVMamba from the shapes of its tensors, which do not tell the routes.
+
+    Args:
+        ours: a state dict under our names; only ``backbone.*`` is looked at.
+
+    Raises:
+        CheckpointError: if a tensor that a LocalVMamba must have is missing.
+    """
+    try:
+        return _arch_from_shapes(ours)
+    except KeyError as error:
+        raise CheckpointError(f'these are not the weights of a LocalVMamba: {error.args[0]!r} is missing') from None
+
+
+def _arch_from_shapes(ours: Weights) -> dict:
+    stages = indices(ours, 'backbone.stages')
+    blocks = [f'backbone.stages.{i}.blocks.0' for i in stages]
+    dims = [ours[f'{block}.norm1.weight'].shape[0] for block in blocks]
+    ranks = [ours[f'{block}.mixer.scan.dt_proj_weight'].shape[2] for block in blocks]
+    mixer = f'{blocks[0]}.mixer'
+    arch = dict(
+        depths=[len(indices(ours, f'backbone.stages.{i}.blocks')) for i in stages],
+        embed_dims=dims,
+        d_state=ours[f'{mixer}.scan.A_log'].shape[2],
+        ssm_ratio=ours[f'{mixer}.out_proj.weight'].shape[1] / dims[0],
+        dt_rank='auto' if ranks == [math.ceil(dim / 16) for dim in dims] else ranks[0],
+        conv_bias=f'{mixer}.conv.bias' in ours,
+        patch_size=ours['backbone.patch_embed.conv.weight'].shape[-1],
+    )
+    return dict(arch, routes='search') if f'{mixer}{LOGITS}' in ours else arch
+
+
+# What the authors' constructor does where a case does not say.
+PUBLISHED_DEFAULTS = dict(
+    patch_size=4, in_chans=3, num_classes=1000, depths=[2, 2, 9, 2], dims=[96, 192, 384, 768], ssm_d_state=16,
+    ssm_ratio=2.0, ssm_dt_rank='auto', ssm_act_layer='silu', ssm_conv=3, ssm_conv_bias=True, ssm_drop_rate=0.0,
+    mlp_ratio=0.0, drop_path_rate=0.1, patch_norm=True, downsample_version='v1', directions=None, out_indices=None,
+)  # fmt: skip
+# The values that LocalVMamba builds; every released model keeps to them.
+SUPPORTED = dict(
+    ssm_act_layer=('silu',), ssm_conv=(3,), ssm_drop_rate=(0,), mlp_ratio=(0,), patch_norm=(True,),
+    downsample_version=('v1',),
+)  # fmt: skip
+# The authors' code ignores them, or they decide initial values, speed or memory.
+IRRELEVANT = ('ssm_simple_init', 'norm_layer', 'use_checkpoint', 'd_state', 'pretrained')
+
+
+def model_config(constructor: str, kwargs: dict) -> dict:
+    """The config that builds the model of a published call, with the released inverse of the column-major routes.
+
+    Args:
+        constructor: ``'VSSM(...)'`` (an mmpretrain classifier here) or ``'Backbone_VSSM(...)'`` (a backbone).
+        kwargs: the published keyword arguments.
+
+    Returns:
+        A dict for ``MODELS.build``.
+
+    Raises:
+        ValueError: if an argument, or its value, has no counterpart here.
+    """
+    args = published_arguments('LocalVMamba', kwargs, PUBLISHED_DEFAULTS, supported=SUPPORTED, irrelevant=IRRELEVANT)
+    depths, dims = list(args['depths']), args['dims']
+    arch = dict(
+        depths=depths,
+        embed_dims=[dims * 2**i for i in range(len(depths))] if isinstance(dims, int) else list(dims),
+        routes=_routes(args['directions'], sum(depths)),
+        d_state=args['ssm_d_state'],
+        ssm_ratio=args['ssm_ratio'],
+        dt_rank=args['ssm_dt_rank'],
+        conv_bias=args['ssm_conv_bias'],
+        patch_size=args['patch_size'],
+    )
+    last = len(depths) - 1
+    backbone = dict(
+        type='mmmamba.LocalVMamba',
+        arch=arch,
+        in_channels=args['in_chans'],
+        drop_path_rate=args['drop_path_rate'],
+        released_inverse=True,
+        out_indices=tuple(args['out_indices'] or range(last + 1)),
+    )
+    if constructor.startswith('Backbone_'):
+        return backbone
+    return classifier_config(dict(backbone, out_indices=(last,)), args['num_classes'], arch['embed_dims'][last])
+
+
+def _routes(directions: list | None, blocks: int) -> str | list[list[str]]:
+    if directions is None:
+        return 'search'
+    if unknown := sorted({name for block in directions for name in block} - set(ROUTES)):
+        raise ValueError(f'LocalVMamba: published directions {unknown} are not known here; there are {list(ROUTES)}')
+    return [[ROUTES[name] for name in block] for block in directions[:blocks]]
+
+
+def with_true_inverse(config: dict) -> dict:
+    """The config of a model that puts column-major routes back where they belong."""
+    if 'backbone' in config:
+        return dict(config, backbone=with_true_inverse(config['backbone']))
+    return dict(config, released_inverse=False)
+
+
+LOCAL_VMAMBA = Family(
+    name='local_vmamba',
+    backbone='LocalVMamba',
+    stems=('patch_embed.conv.weight',),
+    is_published=is_published,
+    to_ours=to_ours,
+    to_published=to_published,
+    infer_arch=infer_arch,
+    describe_arch=partial(describe_arch, names=ARCH, resolve=resolve_arch),
+    model_config=model_config,
+    variants={'_true_inverse': with_true_inverse},
+)
