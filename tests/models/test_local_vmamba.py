@@ -10,7 +10,7 @@ from mmmamba.scans.scan import Scan
 
 # Authors' classifiers.
 COUNTS = {'tiny': 25_527_160, 'small': 49_748_536}
-SMALL = dict(embed_dims=[16, 24], depths=[1, 2], d_state=4)
+SMALL = dict(embed_dims=[16, 24, 24, 24], depths=[1, 2, 1, 1], d_state=4)
 
 
 @pytest.mark.parametrize('arch', COUNTS)
@@ -60,9 +60,9 @@ def test_a_search_that_has_ended_goes_into_the_authors_layout_and_back_as_one_th
     [
         (
             dict(arch=dict(SMALL, routes='best')),
-            r"arch: routes 'best' is not 'search', a list of routes, or such a list",
+            r"arch: routes 'best' is not 'search', a list of routes",
         ),
-        (dict(arch=dict(SMALL, routes=[['raster']])), 'has 1 scans for 3 layers'),
+        (dict(arch=dict(SMALL, routes=[['raster']])), 'has 1 scans for 5 layers'),
         (dict(scan='cross', released_inverse=True), 'released_inverse=True is for the routes of the arch'),
     ],
     ids=str,
