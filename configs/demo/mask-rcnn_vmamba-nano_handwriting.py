@@ -1,4 +1,4 @@
-# Mask R-CNN from scratch on scenes of handwritten digits, 3 epochs of 200 iterations, for two CPU cores.
+# Mask R-CNN from scratch on scenes of handwritten digits, 2 epochs of 200 iterations, for two CPU cores.
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::_base_/datasets/coco_instance.py',
@@ -59,11 +59,11 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=600, T_max=500, eta_min=0),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=400, T_max=300, eta_min=0),
 ]
 randomness = dict(seed=0)

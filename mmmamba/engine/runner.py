@@ -17,7 +17,7 @@ from mmmamba.engine.errors import UserError
 from mmmamba.engine.fp32_losses import compute_losses_in_fp32
 from mmmamba.engine.labels import check_dataset
 from mmmamba.engine.latest_checkpoint import latest_checkpoint
-from mmmamba.engine.sync_batch_norm import synchronise_on_cpu
+from mmmamba.engine.sync_batch_norm import CPUDistributedDataParallel
 from mmmamba.engine.unwrap import unwrap_model
 from mmmamba.registry import RUNNERS
 
@@ -42,16 +42,14 @@ class Runner(MMEngineRunner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move the model to its device, keep its losses in float32 and, in a distributed run, wrap it."""
         compute_losses_in_fp32(model)
-        on_cpus = self.distributed and get_device() == 'cpu'
-        if on_cpus:
+        if self.distributed and get_device() == 'cpu':
             defaults = dict(
-                type='MMDistributedDataParallel',
+                type=CPUDistributedDataParallel,
                 broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False),
             )
             model_wrapper_cfg = {**defaults, **(model_wrapper_cfg or {}), 'device_ids': None}
-        model = super().wrap_model(model_wrapper_cfg, model)
-        return synchronise_on_cpu(model) if on_cpus else model
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         """Register mmengine's default hooks, with our CheckpointHook in place of its own, and ``OWN_HOOKS``."""

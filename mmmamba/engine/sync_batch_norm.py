@@ -2,12 +2,21 @@
 
 import torch
 import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class CPUSyncBatchNorm(nn.SyncBatchNorm):
-    """SyncBatchNorm whose statistics are summed by differentiable all-reduces, of any backend."""
+class CPUSyncBatchNorm(_BatchNorm):
+    """SyncBatchNorm whose statistics are summed by differentiable all-reduces, of any backend.
+
+    It is no subclass of SyncBatchNorm, which DistributedDataParallel refuses on CPUs whatever it does.
+    """
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() < 2:
+            raise ValueError(f'expected (B, C, ...), got a tensor of shape {tuple(x.shape)}')
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, ...) by the mean and variance of each channel over the global batch."""
@@ -41,3 +50,10 @@ def synchronise_on_cpu(model: nn.Module) -> nn.Module:
         if type(module) is nn.SyncBatchNorm:
             module.__class__ = CPUSyncBatchNorm
     return model
+
+
+class CPUDistributedDataParallel(MMDistributedDataParallel):
+    """mmengine's wrapper for a model on a CPU, SyncBatchNorm layers included. Arguments as there, without devices."""
+
+    def __init__(self, module: nn.Module, *, device_ids: None = None, **options) -> None:
+        super().__init__(synchronise_on_cpu(module), device_ids=device_ids, **options)

@@ -15,11 +15,13 @@ from mmmamba.engine import train
 from mmmamba.engine.sync_batch_norm import synchronise_on_cpu
 
 TOOLS = Path(__file__).parents[2] / 'tools'
-# What a rank draws by itself must not differ: no random flips, no stochastic depth.
+# What a rank draws by itself must not differ: no random flips, no stochastic depth. Batch norm is over all ranks.
 SAME_DRAWS = [
     'model.backbone.drop_path_rate=0',
     'train_dataloader.dataset.pipeline.1.prob=0.0',
     'train_cfg.max_epochs=1',
+    'model.backbone.arch.norm="BN"',
+    'sync_bn="torch"',
 ]
 
 

@@ -10,3 +10,4 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10),
 )
 custom_hooks = [dict(type='EMAHook', momentum=0.01)]
+sync_bn = 'torch'  # several processes normalise by the global batch, as one does
