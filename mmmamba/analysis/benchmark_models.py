@@ -1,0 +1,133 @@
+"""The models a benchmark can name: our backbones, configs, and those of timm and mmpretrain, all as classifiers."""
+
+import importlib
+from pathlib import Path
+
+import torch
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from mmmamba.engine.config import load_config
+from mmmamba.engine.errors import UserError
+from mmmamba.models import backbones
+from mmmamba.registry import MODELS
+
+KINDS = (
+    "'VMamba:tiny' (a backbone of ours and its arch), the path of a classification config, 'timm:convnext_tiny', "
+    "'mmpretrain:convnext-tiny_32xb128_in1k'; ':channels_last' behind any"
+)
+CLASSES = 1000
+
+
+class PooledClassifier(nn.Module):
+    """A backbone, the mean of its last map, and a linear layer: (B, 3, H, W) to (B, 1000)."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.LazyLinear(CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x)[-1].mean((2, 3)))
+
+
+class _ChannelsLast(nn.Module):
+    """A model that computes in that memory format, the turn of the images included."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x.contiguous(memory_format=torch.channels_last))
+
+
+class _TensorMode(nn.Module):
+    """A classifier of mmpretrain as a function of images alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.model(x, mode='tensor')
+        return out[-1] if isinstance(out, tuple | list) else out
+
+
+def build_model(spec: str, size: tuple[int, int]) -> nn.Module:
+    """A classifier of 1000 classes with random weights, on the CPU.
+
+    Args:
+        spec: one of ``KINDS``.
+        size: height and width of the images; those models of timm that are built for a size are told.
+
+    Raises:
+        UserError: if there is no such model, or its library is not installed.
+    """
+    if spec.endswith(':channels_last'):
+        return _ChannelsLast(build_model(spec.removesuffix(':channels_last'), size))
+    torch.manual_seed(0)
+    source, _, name = spec.partition(':')
+    if spec.endswith('.py'):
+        model = _from_config(spec)
+    elif source == 'timm':
+        model = _from_timm(name, size)
+    elif source == 'mmpretrain':
+        model = _from_mmpretrain(name)
+    elif source in backbones.__all__ and name:
+        model = _from_backbone(source, name)
+    else:
+        raise UserError(f'model {spec!r} is not one of {KINDS}; our backbones: {", ".join(backbones.__all__)}')
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 3, *size))  # sets the width of a lazy head
+    return model
+
+
+def is_ours(model: nn.Module) -> bool:
+    """Whether the model's backbone is of this project, so that the backends of its scans can be compared."""
+    return any(type(module).__module__.startswith('mmmamba.models') for module in model.modules())
+
+
+def _from_backbone(kind: str, arch: str) -> nn.Module:
+    try:
+        return PooledClassifier(MODELS.build(dict(type=kind, arch=arch, out_indices=(-1,))))
+    except ValueError as error:
+        raise UserError(f'model {kind}:{arch}: {error}') from error
+
+
+def _from_config(path: str) -> nn.Module:
+    cfg = load_config(path)
+    if cfg.default_scope != 'mmpretrain':
+        raise UserError(f'config {path!r} is of {cfg.default_scope}; a benchmark takes classifiers and backbones')
+    init_default_scope('mmpretrain')
+    return _TensorMode(MODELS.build(cfg.model))
+
+
+def _from_timm(name: str, size: tuple[int, int]) -> nn.Module:
+    timm = _imported('timm')
+    if not timm.is_model(name):
+        raise UserError(f'timm {timm.__version__} has no model {name!r}; timm.list_models() lists them')
+    try:
+        return timm.create_model(name, img_size=size)
+    except TypeError:  # a model for any size
+        return timm.create_model(name)
+
+
+def _from_mmpretrain(name: str) -> nn.Module:
+    mmpretrain = _imported('mmpretrain')
+    try:
+        return _TensorMode(mmpretrain.get_model(name, pretrained=False))
+    except ValueError as error:
+        raise UserError(f'mmpretrain has no model {name!r}; mmpretrain.list_models() lists them') from error
+
+
+def _imported(package: str):
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise UserError(f'{package} is not installed; pip install {package}, or leave its models out') from error
+
+
+def label(spec: str) -> str:
+    """A short name for tables: a config's file name, any other spec as it is."""
+    return Path(spec).stem if spec.endswith('.py') else spec
