@@ -113,7 +113,8 @@ def _row(
         return Row(name, cell, problem='out of memory')
     finally:
         model.zero_grad(set_to_none=True)
-        torch._dynamo.reset()
+        if cell.run == 'compiled':
+            torch._dynamo.reset()
         _free(device)
     median = statistics.median(seconds)
     spread = (max(seconds) - min(seconds)) / median
@@ -218,8 +219,8 @@ def _wait(device: torch.device) -> None:
 
 
 def _free(device: torch.device) -> None:
-    gc.collect()
     if device.type == 'cuda':
+        gc.collect()
         torch.cuda.empty_cache()
 
 
