@@ -4,8 +4,10 @@ from torch import nn
 
 from mmmamba.checkpoints.efficient_vmamba import EFFICIENT_VMAMBA
 from mmmamba.checkpoints.family import Family
+from mmmamba.checkpoints.groupmamba import GROUPMAMBA
 from mmmamba.checkpoints.local_vmamba import LOCAL_VMAMBA
 from mmmamba.checkpoints.mambavision import MAMBAVISION
+from mmmamba.checkpoints.medmamba import MEDMAMBA
 from mmmamba.checkpoints.msvmamba import MSVMAMBA
 from mmmamba.checkpoints.plain_mamba import PLAIN_MAMBA
 from mmmamba.checkpoints.rsmamba import RSMAMBA
@@ -14,8 +16,10 @@ from mmmamba.checkpoints.vmamba import VMAMBA
 FAMILIES: tuple[Family, ...] = (
     VMAMBA,
     EFFICIENT_VMAMBA,
+    GROUPMAMBA,
     LOCAL_VMAMBA,
     MAMBAVISION,
+    MEDMAMBA,
     MSVMAMBA,
     PLAIN_MAMBA,
     RSMAMBA,

@@ -78,11 +78,11 @@ def with_flat_states(weights: Weights) -> dict[str, Tensor]:
 
 def _our_shape(name: str, weights: Weights, what: str) -> Tensor:
     tensor = weights[name]
-    mixer, _, inside = name.rpartition('.mixer.')
-    leaf = inside.removeprefix('scan.')  # of a scan that merges its routes in its own way
+    prefix, _, leaf = name.rpartition('.')
     if leaf in ('x_proj_weight', 'dt_proj_weight', 'A_log', 'D'):
-        width = weights[f'{mixer}.mixer.out_proj.weight'].shape[1]
-        routes = weights[f'{mixer}.mixer.{inside.removesuffix(leaf)}D'].numel() // width
+        mixer = prefix.removesuffix('.scan')  # where the scan merges its routes in its own way
+        width = weights[f'{mixer}.out_proj.weight'].shape[1]
+        routes = weights[f'{prefix}.D'].numel() // width
         shape = {'x_proj_weight': (routes, -1, width), 'D': (routes, width)}.get(leaf, (routes, width, -1))
         try:
             return tensor.reshape(shape)

@@ -2,10 +2,11 @@ from .attention import Attention
 from .channel_gate import ChannelGate
 from .downsample import ConvDownsample, PatchMerging
 from .extra_tokens import ExtraTokens, insert_tokens, split_tokens, token_places
+from .group_mamba import GroupMambaLayer
 from .mamba_mixer import MambaBranch, MambaMixer
 from .mlp import ConvMlp, Mlp
 from .norm import NORMS, BatchNorm, LayerNorm, RMSNorm
-from .patch_embed import ConvStem, PatchEmbed
+from .patch_embed import ConvStem, DeepStem, PatchEmbed
 from .position_embed import PositionEmbed, RotaryEmbed, rotate
 from .squeeze_excite import SqueezeExcite
 from .ss2d import SS2D
@@ -21,7 +22,9 @@ __all__ = [
     'ConvDownsample',
     'ConvMlp',
     'ConvStem',
+    'DeepStem',
     'ExtraTokens',
+    'GroupMambaLayer',
     'LayerNorm',
     'MambaBranch',
     'MambaMixer',

@@ -70,3 +70,28 @@ class ConvStem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.norm1(self.conv1(x).permute(0, 2, 3, 1)))  # (B, C, H, W) -> (B, H, W, C)
         return self.norm2(self.conv2(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+class DeepStem(nn.Module):
+    """Convolutions 7x7 of stride 2 and twice 3x3, each with BatchNorm and ReLU; one 3x3 of stride 2; LayerNorm.
+
+    Sizes are rounded up. GroupMamba and SiMBA, after others.
+    """
+
+    def __init__(self, in_channels: int, embed_dims: int, hidden_dims: int) -> None:
+        super().__init__()
+        layers = []
+        for i in range(3):
+            size, stride = (3, 1) if i else (7, 2)
+            channels = hidden_dims if i else in_channels
+            layers += [
+                nn.Conv2d(channels, hidden_dims, size, stride=stride, padding=size // 2, bias=False),
+                nn.BatchNorm2d(hidden_dims),
+                nn.ReLU(),
+            ]
+        self.convs = nn.Sequential(*layers)
+        self.proj = nn.Conv2d(hidden_dims, embed_dims, 3, stride=2, padding=1)
+        self.norm = NORMS['LN'](embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.proj(self.convs(x)).permute(0, 2, 3, 1))  # (B, C, H, W) -> (B, H / 4, W / 4, C')

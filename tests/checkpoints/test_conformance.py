@@ -15,6 +15,7 @@ from mmmamba.scans.scan import NAMED_SCANS
 CASES = {case.name: case for case in read_cases(Path(__file__).parents[1] / 'data' / 'conformance')}
 LARGE = {
     'efficient_vmamba/tiny',
+    'medmamba/tiny',
     'msvmamba/nano',
     'vmamba/base_s2l15',
     'vmamba/small_s2l15',

@@ -35,6 +35,10 @@ class Case:
 
 CASES = {
     'EfficientVMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1], d_state=4)),
+    'GroupMamba': Case(
+        dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1], mlp_ratios=[2, 2, 1, 1], stem_dims=8),
+        options=dict(normed=True),
+    ),
     'LocalVMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1], d_state=4)),
     'MSVMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1])),
     'MambaVision': Case(
@@ -56,6 +60,7 @@ CASES = {
         dict(embed_dims=16, num_layers=3, patch_size=8, patch_stride=4, img_size=(32, 48), class_token='middle'),
         out_indices=(0, 1, 2),
     ),
+    'MedMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1], d_state=4)),
     'VMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1])),
 }
 every_backbone = pytest.mark.parametrize('name', CASES)

@@ -80,6 +80,7 @@ class PyramidBackbone(Backbone):
         out_indices: stages whose maps are returned, each through a norm of its own, before the downsampling.
         frozen_stages: as in :class:`Backbone`.
         out_norm: name of these norms.
+        normed: the stages that have one; None is all.
         init_cfg: mmengine initialisation.
     """
 
@@ -92,6 +93,7 @@ class PyramidBackbone(Backbone):
         out_indices: Sequence[int],
         frozen_stages: int,
         out_norm: str = 'LN',
+        normed: Collection[int] | None = None,
         init_cfg: dict | None,
     ) -> None:
         if out_norm not in NORMS:
@@ -99,7 +101,8 @@ class PyramidBackbone(Backbone):
         super().__init__(len(stages), out_indices=out_indices, frozen_stages=frozen_stages, init_cfg=init_cfg)
         self.patch_embed = patch_embed
         self.stages = nn.ModuleList(stages)
-        self.out_norms = nn.ModuleDict({str(i): NORMS[out_norm](embed_dims[i]) for i in self.out_indices})
+        normed = [i for i in self.out_indices if normed is None or i in normed]
+        self.out_norms = nn.ModuleDict({str(i): NORMS[out_norm](embed_dims[i]) for i in normed})
         self.apply(init_linear)
         self.freeze()
 
@@ -109,7 +112,8 @@ class PyramidBackbone(Backbone):
         for i, stage in enumerate(self.stages):
             x = stage(x)  # (B, H_i, W_i, C_i)
             if i in self.out_indices:
-                outs.append(self.out_norms[str(i)](x).permute(0, 3, 1, 2))  # channels-first at the border
+                out = self.out_norms[str(i)](x) if str(i) in self.out_norms else x
+                outs.append(out.permute(0, 3, 1, 2))  # channels-first at the border
             if i == self.out_indices[-1]:
                 break
             x = stage.downsample(x)

@@ -1,0 +1,3 @@
+from .groupmamba import GroupMambaClsHead
+
+__all__ = ['GroupMambaClsHead']
