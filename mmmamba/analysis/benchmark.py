@@ -264,12 +264,10 @@ def plot(rows: Sequence[Row], device: torch.device, file: str | Path) -> None:
     axes = figure.subplots(max(1, math.ceil(len(panels) / 3)), max(1, min(3, len(panels))), squeeze=False).flat
     for panel, axis in zip(panels, axes, strict=False):
         for i, model in enumerate(models):
-            mine = [
-                r for r in rows if r.model == model and (r.cell.mode, r.cell.run, r.cell.dtype, r.cell.batch) == panel
-            ]
+            mine = [row for row in rows if row.model == model and _panel(row) == panel]
             mine.sort(key=lambda row: math.prod(row.cell.size))
             pixels = [math.prod(row.cell.size) for row in mine]
-            style = 'o-' if ':' not in model or not model.startswith(('timm', 'mmpretrain')) else 's--'
+            style = 's--' if model.startswith(('timm:', 'mmpretrain:')) else 'o-'
             axis.plot(pixels, [row.images_per_second for row in mine], style, color=f'C{i % 10}', label=model)
         axis.set(xscale='log', yscale='log', xlabel='pixels of an image', ylabel='images per second')
         axis.set_title('{}, {}, {}, batch {}'.format(*panel), fontsize=9)

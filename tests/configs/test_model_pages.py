@@ -59,12 +59,10 @@ def _rows(folder: Path) -> dict[str, dict]:
 def _as_row(name: str, entry: dict) -> dict:
     """What the README must say of a metafile's entry."""
     metadata = entry['Metadata']
-    flops = metadata['FLOPs'] / 1e9
-    row = {
-        'config': f'{name}.py',
-        'params': f'{metadata["Parameters"] / 1e6:.2f} M',
-        'FLOPs': f'{flops:.1f} G' if flops < 100 else f'{flops:.0f} G',
-    }
+    row = {'config': f'{name}.py', 'params': f'{metadata["Parameters"] / 1e6:.2f} M'}
+    if 'FLOPs' in metadata:  # the authors'; left out where they print none
+        flops = metadata['FLOPs'] / 1e9
+        row['FLOPs'] = f'{flops:.1f} G' if flops < 100 else f'{flops:.0f} G'
     for result in entry.get('Results', []):
         source = {'authors': "authors'", 'ours': 'our'}[result['Source']]
         row.update({f'{source} {metric}': str(value) for metric, value in result['Metrics'].items()})

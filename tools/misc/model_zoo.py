@@ -1,0 +1,38 @@
+"""Write docs/model_zoo.md and its figure from the metafiles: ``python tools/misc/model_zoo.py``."""
+
+import argparse
+from pathlib import Path
+
+import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv's ops
+
+# isort: split
+from mmmamba.analysis.model_zoo import page, plot, read_models, read_references, read_throughput
+from mmmamba.engine import one_line_errors
+
+ROOT = Path(__file__).parents[2]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--root', type=Path, default=ROOT, help='of the repository with model-index.yml')
+    parser.add_argument('--references', type=Path, default=ROOT / 'docs/reference_models.yml', help='other models')
+    parser.add_argument('--benchmark', type=Path, help='benchmark.json of tools/analysis_tools/benchmark.py')
+    parser.add_argument('--no-count', action='store_true', help='do not count FLOPs, which takes a second a config')
+    parser.add_argument('--out', type=Path, default=ROOT / 'docs', help='folder for model_zoo.md and model_zoo.png')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with one_line_errors():
+        device, throughput = read_throughput(args.benchmark) if args.benchmark else (None, {})
+        models = read_models(args.root, count=not args.no_count)
+    references = read_references(args.references)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / 'model_zoo.md').write_text(page(models, references, throughput, device))
+    plot(models, references, throughput, device, args.out / 'model_zoo.png')
+    print(f'{args.out / "model_zoo.md"}: {len(models)} models of {len({m.family for m in models})} families')
+
+
+if __name__ == '__main__':
+    main()
