@@ -6,11 +6,13 @@ from mmmamba.checkpoints.efficient_vmamba import EFFICIENT_VMAMBA
 from mmmamba.checkpoints.family import Family
 from mmmamba.checkpoints.groupmamba import GROUPMAMBA
 from mmmamba.checkpoints.local_vmamba import LOCAL_VMAMBA
+from mmmamba.checkpoints.mamba_nd import MAMBA_ND
 from mmmamba.checkpoints.mambavision import MAMBAVISION
 from mmmamba.checkpoints.medmamba import MEDMAMBA
 from mmmamba.checkpoints.msvmamba import MSVMAMBA
 from mmmamba.checkpoints.plain_mamba import PLAIN_MAMBA
 from mmmamba.checkpoints.rsmamba import RSMAMBA
+from mmmamba.checkpoints.simba import SIMBA
 from mmmamba.checkpoints.vmamba import VMAMBA
 
 FAMILIES: tuple[Family, ...] = (
@@ -20,9 +22,11 @@ FAMILIES: tuple[Family, ...] = (
     LOCAL_VMAMBA,
     MAMBAVISION,
     MEDMAMBA,
+    MAMBA_ND,
     MSVMAMBA,
     PLAIN_MAMBA,
     RSMAMBA,
+    SIMBA,
 )
 
 

@@ -1,9 +1,11 @@
 from .attention import Attention
 from .channel_gate import ChannelGate
 from .downsample import ConvDownsample, PatchMerging
+from .einfft import EinFFT
 from .extra_tokens import ExtraTokens, insert_tokens, split_tokens, token_places
 from .group_mamba import GroupMambaLayer
 from .mamba_mixer import MambaBranch, MambaMixer
+from .map_mamba_mixer import MapMambaMixer
 from .mlp import ConvMlp, Mlp
 from .norm import NORMS, BatchNorm, LayerNorm, RMSNorm
 from .patch_embed import ConvStem, DeepStem, PatchEmbed
@@ -23,11 +25,13 @@ __all__ = [
     'ConvMlp',
     'ConvStem',
     'DeepStem',
+    'EinFFT',
     'ExtraTokens',
     'GroupMambaLayer',
     'LayerNorm',
     'MambaBranch',
     'MambaMixer',
+    'MapMambaMixer',
     'Mlp',
     'PatchEmbed',
     'PatchMerging',

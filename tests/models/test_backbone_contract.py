@@ -41,6 +41,10 @@ CASES = {
     ),
     'LocalVMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1], d_state=4)),
     'MSVMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1])),
+    'MambaND': Case(
+        dict(embed_dims=16, num_layers=4, patch_size=4, img_size=(32, 48), downsample_layers=(1,), d_state=4),
+        out_indices=(0, 1, 2, 3),
+    ),
     'MambaVision': Case(
         dict(
             embed_dims=[8, 16, 32, 32],
@@ -62,6 +66,9 @@ CASES = {
     ),
     # Three stages: the fourth map, of one pixel, would have no state to remember.
     'MedMamba': Case(dict(embed_dims=[16, 24, 32], depths=[1, 2, 1], d_state=4), out_indices=(0, 1, 2)),
+    'SiMBA': Case(
+        dict(embed_dims=[8, 16, 24, 32], depths=[1, 2, 1, 1], mlp_ratios=[2, 2, 2, 2], stem_dims=8, d_state=4)
+    ),
     'VMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1])),
 }
 every_backbone = pytest.mark.parametrize('name', CASES)

@@ -1,11 +1,13 @@
 from .efficient_vmamba import EfficientVMamba
 from .groupmamba import GroupMamba
 from .local_vmamba import LocalVMamba
+from .mamba_nd import MambaND
 from .mambavision import MambaVision
 from .medmamba import MedMamba
 from .msvmamba import MSVMamba
 from .plain_mamba import PlainMamba
 from .rsmamba import RSMamba
+from .simba import SiMBA
 from .vmamba import VMamba
 
 __all__ = [
@@ -13,9 +15,11 @@ __all__ = [
     'GroupMamba',
     'LocalVMamba',
     'MSVMamba',
+    'MambaND',
     'MambaVision',
     'MedMamba',
     'PlainMamba',
     'RSMamba',
+    'SiMBA',
     'VMamba',
 ]

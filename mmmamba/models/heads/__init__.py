@@ -1,3 +1,4 @@
+from .class_block_head import ClassBlockHead
 from .groupmamba import GroupMambaClsHead
 
-__all__ = ['GroupMambaClsHead']
+__all__ = ['ClassBlockHead', 'GroupMambaClsHead']

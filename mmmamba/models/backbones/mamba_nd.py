@@ -1,0 +1,145 @@
+"""Mamba-ND on images: plain Mamba layers that take turns in walking rows and columns, forwards and backwards.
+
+Paper: Li et al., "Mamba-ND: Selective State Space Modeling for Multi-Dimensional Data", ECCV 2024,
+https://arxiv.org/abs/2402.05892. Authors' code: jacklishufan/Mamba-ND. Layout inside: channels-last (B, H, W, C).
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from mmmamba.layers import LayerNorm, MapMambaMixer, PatchEmbed, PatchMerging, PositionEmbed
+from mmmamba.models.backbones import base
+from mmmamba.models.backbones.base import Backbone, drop_path_rates, init_linear, run_block
+from mmmamba.registry import MODELS
+from mmmamba.scans import ScanSpec, scan_of_layer
+
+# What an arch dict may say and, for all but the first two, what holds where it does not.
+ARCH_DEFAULTS = dict(
+    embed_dims=None,
+    num_layers=None,
+    img_size=224,  # number or (height, width) that the position embedding is learned for; any size is taken
+    patch_size=8,
+    downsample_layers=(9,),  # indices of the layers behind which the map is halved
+    d_state=16,
+    d_conv=4,
+    expand=2,
+    out_norm_eps=1e-6,
+    drop_path_rate=0.1,
+)
+ARCH = {
+    'small': dict(embed_dims=384, num_layers=24),
+    'base': dict(embed_dims=768, num_layers=24),
+}
+
+
+class MambaNDLayer(nn.Module):
+    """``LN(x) + mixer(LN(x))`` along one route; (B, H, W, C) to the same shape.
+
+    As released the skip carries the normed map, so that there is no residual stream through the layers.
+    """
+
+    def __init__(self, arch: dict, scan: ScanSpec, drop_path_rate: float) -> None:
+        super().__init__()
+        dims = arch['embed_dims']
+        self.norm = LayerNorm(dims)
+        self.mixer = MapMambaMixer(
+            dims, scan=scan, d_state=arch['d_state'], expand=arch['expand'], d_conv=arch['d_conv']
+        )
+        self.drop_path = StochasticDepth(drop_path_rate, mode='row')
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        return x + self.drop_path(self.mixer(x))
+
+
+@MODELS.register_module()
+class MambaND(Backbone):
+    """Mamba-ND backbone for images: (B, in_channels, H, W) of any size to maps (B, C, H_i, W_i) of stride 8, later 16.
+
+    Args:
+        arch: a published architecture, ``small``, ``base``, or a dict with ``embed_dims``, ``num_layers`` and any other
+            keys of ``ARCH_DEFAULTS``.
+        in_channels: channels of the image.
+        scan: the route of every layer, or a schedule of routes, as for :class:`VMamba`.
+        out_indices: layers whose maps are returned, before any halving, each through a LayerNorm of its own; negative
+            counts from the end.
+        final_norm: whether the last layer's map has such a norm.
+        frozen_stages: -1 freezes nothing, 0 the embeddings, i the first i layers as well.
+        drop_rate: of the embedded patches; 0.1 in the authors' training.
+        drop_path_rate: of the last layer, growing linearly from 0; None is the architecture's published rate.
+        with_cp: recompute each layer in the backward pass to save memory.
+        init_cfg: mmengine initialisation, such as ``dict(type='mmmamba.Pretrained', checkpoint=...)``.
+
+    Raises:
+        ValueError: if the arch, the scan, a layer index, ``frozen_stages`` or a rate is not one of those that exist.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'small',
+        *,
+        in_channels: int = 3,
+        scan: ScanSpec = 'mamba_nd',
+        out_indices: Sequence[int] = (-1,),
+        final_norm: bool = True,
+        frozen_stages: int = -1,
+        drop_rate: float = 0.0,
+        drop_path_rate: float | None = None,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        arch = resolve_arch(arch)
+        depth, dims, size = arch['num_layers'], arch['embed_dims'], arch['img_size']
+        super().__init__(depth, out_indices=out_indices, frozen_stages=frozen_stages, init_cfg=init_cfg)
+        self.with_cp = with_cp
+        self.patch_embed = PatchEmbed(in_channels, dims, arch['patch_size'], None, cover=True)
+        self.pos_embed = PositionEmbed(dims, self.patch_embed.grid(*((size, size) if isinstance(size, int) else size)))
+        self.dropout = nn.Dropout(drop_rate)
+        rates = drop_path_rates(drop_path_rate, arch['drop_path_rate'], depth)
+        self.layers = nn.ModuleList(
+            MambaNDLayer(arch, scan_of_layer(scan, i, [depth]), rate) for i, rate in enumerate(rates)
+        )
+        self.downsamples = nn.ModuleDict({str(i): PatchMerging(dims, dims) for i in arch['downsample_layers']})
+        normed = [i for i in self.out_indices if final_norm or i < depth - 1]
+        self.out_norms = nn.ModuleDict({str(i): LayerNorm(dims, arch['out_norm_eps']) for i in normed})
+        self.apply(init_linear)
+        self.freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.patch_embed(x)  # (B, C, H, W) -> (B, H/8, W/8, C)
+        grid = x.shape[1:3]
+        x = self.dropout(x + self.pos_embed(grid).unflatten(1, grid))
+        outs = []
+        for i, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
+            x = run_block(layer, x, with_cp=self.with_cp)
+            if i in self.out_indices:
+                out = self.out_norms[str(i)](x) if str(i) in self.out_norms else x
+                outs.append(out.permute(0, 3, 1, 2))  # channels-first at the border
+            if str(i) in self.downsamples and i < self.out_indices[-1]:
+                x = self.downsamples[str(i)](x)
+        return tuple(outs)
+
+    def frozen_parts(self) -> list[nn.Module | nn.Parameter]:
+        """The embeddings, the first layers, what halves their maps, and their output norms."""
+        beside = [
+            module
+            for modules in (self.downsamples, self.out_norms)
+            for i, module in modules.items()
+            if int(i) < self.frozen_stages
+        ]
+        return [self.patch_embed, self.pos_embed, *self.layers[: self.frozen_stages], *beside]
+
+
+def resolve_arch(arch: str | dict) -> dict:
+    """Every key of ``ARCH_DEFAULTS`` for a published name or a dict.
+
+    Raises:
+        ValueError: if the name or a key is unknown, one is missing, or a layer to halve the map behind does not exist.
+    """
+    arch = base.resolve_arch(arch, ARCH, ARCH_DEFAULTS)
+    behind = arch['downsample_layers']
+    if not all(0 <= i < arch['num_layers'] for i in behind):
+        raise ValueError(f'arch: downsample_layers {behind!r} must be indices of the {arch["num_layers"]} layers')
+    return arch
