@@ -13,7 +13,7 @@ from torch import nn
 from mmmamba.analysis.flops import PUBLISHED_SIZES, Figures, build_on_meta, count, count_inference, table
 from mmmamba.engine.config import load_config
 from mmmamba.layers import SS2D, LayerNorm
-from mmmamba.models import VMamba
+from mmmamba.models import VMamba, backbones
 from mmmamba.ops import selective_scan
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +102,20 @@ def test_count_is_the_published_one_within_two_percent(name):
     found = count_inference(build_on_meta(cfg), PUBLISHED_SIZES[cfg.default_scope])['']
     assert found.parameters == entry['Metadata']['Parameters']
     assert found.flops == pytest.approx(DIFFERENT.get(name, entry['Metadata']['FLOPs']), rel=0.02)
+
+
+# Classifiers of families whose authors count everything. MambaVision's leave out the products of attention, norms and
+# scans, EfficientVMamba's the scans.
+AUTHORS = {
+    ('VMamba', 'base_s2l15'): 15.4, ('LocalVMamba', 'tiny'): 5.7, ('MSVMamba', 'tiny'): 4.61, ('PlainMamba', 'l1'): 3.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(('name', 'arch'), AUTHORS)
+def test_backbone_counts_what_its_authors_print(name, arch):
+    with torch.device('meta'):
+        model = getattr(backbones, name)(arch, out_indices=(-1,)).eval()
+    assert count_inference(model, (224, 224))[''].flops / 1e9 == pytest.approx(AUTHORS[name, arch], rel=0.02)
 
 
 def test_table_shows_modules_to_a_depth_and_names_the_unit():
