@@ -73,7 +73,7 @@ def test_other_routes_change_the_output():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(out_norm='IN'), r"out_norm 'IN' is not one of \['BN', 'LN'\]"),
+        (dict(out_norm='IN'), r"out_norm 'IN' is not one of \['BN', 'LN', "),
         (dict(window_sizes=[7]), r'arch: window_sizes \[7\] needs a number for each of 4 stages'),
         (
             dict(arch=dict(SMALL, depths=[1, 1, 2, 2], num_heads=[1, 1, 3, 1])),
