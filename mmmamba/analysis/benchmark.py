@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmmamba.analysis.benchmark_models import CLASSES, build_model, is_ours, label
+from mmmamba.analysis.benchmark_models import CLASSES, build_model, expand, is_ours, label
 from mmmamba.analysis.op_benchmark import describe
 from mmmamba.ops import use_backend
 
@@ -58,7 +58,7 @@ class Row:
         spread: largest less smallest round, over the median.
         images_per_second: batch over latency.
         peak_mib: largest memory that PyTorch held on the GPU; None on the CPU.
-        problem: why it was not timed.
+        problem: why it was not timed: wrong, failed, out of memory, or no such way of running here.
     """
 
     model: str
@@ -86,7 +86,7 @@ def benchmark(specs: Sequence[str], cells: Sequence[Cell], device: torch.device,
     Raises:
         UserError: if there is no such model.
     """
-    for spec in specs:
+    for spec in expand(specs):
         for size in dict.fromkeys(cell.size for cell in cells):
             model = build_model(spec, size).to(device)
             references = {}  # by mode, at this size
@@ -111,6 +111,8 @@ def _row(
         seconds, peak = _measure(model, cell, device, rounds)
     except torch.cuda.OutOfMemoryError:
         return Row(name, cell, problem='out of memory')
+    except RuntimeError as error:  # of a compiler or a capture, say: the others go on
+        return Row(name, cell, problem=f'failed: {str(error).strip().splitlines()[0][:120]}')
     finally:
         model.zero_grad(set_to_none=True)
         if cell.run == 'compiled':

@@ -1,6 +1,8 @@
 """The models a benchmark can name: our backbones, configs, and those of timm and mmpretrain, all as classifiers."""
 
 import importlib
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +16,8 @@ from mmmamba.registry import MODELS
 
 KINDS = (
     "'VMamba:tiny' (a backbone of ours and its arch), the path of a classification config, 'timm:convnext_tiny', "
-    "'mmpretrain:convnext-tiny_32xb128_in1k'; ':channels_last' behind any"
+    "'mmpretrain:convnext-tiny_32xb128_in1k'; ':channels_last' behind any; 'VMamba:*' for all its published archs, "
+    "'*' for those of every backbone"
 )
 CLASSES = 1000
 
@@ -52,6 +55,30 @@ class _TensorMode(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.model(x, mode='tensor')
         return out[-1] if isinstance(out, tuple | list) else out
+
+
+def expand(specs: Sequence[str]) -> list[str]:
+    """The specs with ``'VMamba:*'`` and ``'*'`` written out, each model once.
+
+    Args:
+        specs: as ``KINDS`` has them.
+    """
+    written_out = []
+    for spec in specs:
+        names = backbones.__all__ if spec == '*' else [spec.removesuffix(':*')]
+        for name in names:
+            wanted = spec.endswith('*') and name in backbones.__all__
+            written_out += [f'{name}:{arch}' for arch in _published_archs(name)] if wanted else [spec]
+    return list(dict.fromkeys(written_out))
+
+
+def _published_archs(backbone: str) -> list[str]:
+    """Names in the table beside the backbone, without second names of the same architecture."""
+    table = sys.modules[getattr(backbones, backbone).__module__].ARCH
+    names = {}
+    for name, arch in table.items():
+        names.setdefault(id(arch), name)
+    return list(names.values())
 
 
 def build_model(spec: str, size: tuple[int, int]) -> nn.Module:

@@ -11,9 +11,9 @@ from torch import nn
 
 from mmmamba.analysis import benchmark as room
 from mmmamba.analysis.benchmark import Cell, Row, benchmark, plot, table
-from mmmamba.analysis.benchmark_models import PooledClassifier, build_model, is_ours
+from mmmamba.analysis.benchmark_models import PooledClassifier, build_model, expand, is_ours
 from mmmamba.engine import UserError
-from mmmamba.models import VMamba
+from mmmamba.models import VMamba, backbones
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device('cpu')
@@ -84,6 +84,25 @@ def test_graphs_need_cuda_and_lack_of_memory_is_a_row(monkeypatch):
     monkeypatch.setattr(room, '_measure', measure)
     (row,) = benchmark(['a'], [INFERENCE], CPU)
     assert row.problem == 'out of memory'
+
+
+def test_a_model_that_fails_leaves_the_others_their_turn(monkeypatch):
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise RuntimeError('no kernel image\nand more')
+
+    monkeypatch.setattr(room, 'build_model', lambda spec, size: Broken() if spec == 'a' else tiny())
+    broken, fine = benchmark(['a', 'b'], [INFERENCE], CPU, rounds=1)
+    assert broken.problem == 'failed: no kernel image'
+    assert fine.problem is None
+
+
+def test_stars_stand_for_every_published_architecture_once():
+    assert expand(['a', 'timm:b', 'VMamba:tiny']) == ['a', 'timm:b', 'VMamba:tiny']
+    ours = expand(['VMamba:*'])
+    assert len(ours) == 9  # not the three short names
+    assert {spec.split(':')[0] for spec in expand(['*'])} == set(backbones.__all__)
+    assert set(ours) < set(expand(['*', 'VMamba:*']))
 
 
 def test_table_has_the_fastest_first_and_says_what_failed():

@@ -57,7 +57,7 @@ def main() -> None:
     (args.out / 'benchmark.md').write_text(f'{report}\n\n    {command}\n')
     plot(rows, args.device, args.out / 'benchmark.png')
     print(f'\n{report}\n\nwritten: {args.out}/benchmark.md, benchmark.json, benchmark.png')
-    sys.exit(any(row.problem and row.problem.startswith('wrong') for row in rows))
+    sys.exit(any(row.problem and row.problem.startswith(('wrong', 'failed')) for row in rows))
 
 
 if __name__ == '__main__':
