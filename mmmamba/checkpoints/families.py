@@ -13,6 +13,7 @@ from mmmamba.checkpoints.msvmamba import MSVMAMBA
 from mmmamba.checkpoints.plain_mamba import PLAIN_MAMBA
 from mmmamba.checkpoints.rsmamba import RSMAMBA
 from mmmamba.checkpoints.simba import SIMBA
+from mmmamba.checkpoints.vim import VIM
 from mmmamba.checkpoints.vmamba import VMAMBA
 
 FAMILIES: tuple[Family, ...] = (
@@ -27,6 +28,7 @@ FAMILIES: tuple[Family, ...] = (
     PLAIN_MAMBA,
     RSMAMBA,
     SIMBA,
+    VIM,
 )
 
 

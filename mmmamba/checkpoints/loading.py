@@ -8,6 +8,8 @@ was built around one like it, with three allowances, each named in the report:
   one, as a classifier does for a dense backbone, all of them start fresh;
 - where the number of input channels differs, the stem's filters are summed for one channel, else repeated over the
   channels and scaled by old / new, which keeps the size of the response.
+
+In both, position embeddings of another square grid are resized, those of extra tokens excepted.
 """
 
 from collections.abc import Mapping
@@ -22,6 +24,7 @@ from mmmamba.checkpoints.family import Family
 from mmmamba.checkpoints.files import CheckpointError, load_file, unwrap
 from mmmamba.checkpoints.key_map import shortened
 from mmmamba.checkpoints.whole_model import backbone_prefixed, split_backbone
+from mmmamba.layers import PositionEmbed, RotaryEmbed
 
 
 @dataclass
@@ -95,6 +98,7 @@ def fit_weights(
     report = LoadReport(matched=[])
     if backbone_of(model) is model:
         weights = _for_backbone(weights, own, family_of(model), report)
+    _fit_positions(model, weights, report)
     _check_fit(model, origin, own, weights, report)
     report.matched = [name for name in own if name in weights]
     return {**own, **weights}, report
@@ -165,6 +169,19 @@ def _for_backbone(
             mine[name] = _with_channels(mine[name], own[name].shape[1])
             report.adapted[name] = f'made for {own[name].shape[1]} input channels'
     return mine
+
+
+def _fit_positions(model: nn.Module, weights: dict[str, Tensor], report: LoadReport) -> None:
+    """Bring position embeddings to the grid that the model is built for, in ``weights``."""
+    for prefix, module in model.named_modules():
+        for leaf, own in module.state_dict().items() if isinstance(module, PositionEmbed | RotaryEmbed) else ():
+            name = f'{prefix}.{leaf}'
+            if name in weights and weights[name].shape != own.shape:
+                fitted = module.fitted(leaf, weights[name])
+                if fitted.shape == own.shape:
+                    rows, cols = module.grid
+                    report.adapted[name] = f'made for a grid of {rows}x{cols}'
+                weights[name] = fitted
 
 
 def _with_channels(weight: Tensor, channels: int) -> Tensor:

@@ -8,6 +8,7 @@ from .msvmamba import MSVMamba
 from .plain_mamba import PlainMamba
 from .rsmamba import RSMamba
 from .simba import SiMBA
+from .vim import Vim
 from .vmamba import VMamba
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     'RSMamba',
     'SiMBA',
     'VMamba',
+    'Vim',
 ]
