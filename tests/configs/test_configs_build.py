@@ -19,15 +19,26 @@ PAGES = sorted(ROOT.glob('configs/*/metafile.yml'))
 ENTRIES = [entry for page in PAGES for entry in yaml.safe_load(page.read_text())['Models']]
 # Authors' classifiers, counted on their code.
 CLASSIFIERS = {
-    'vmamba-t': 30_249_064,
-    'vmamba-t-s2l5': 30_705_832,
-    'vmamba-s': 50_147_752,
-    'vmamba-s-s1l20': 49_012_840,
-    'vmamba-b': 88_557_800,
-    'vmamba-b-s1l20': 86_614_504,
-    'vmamba-t-v0': 22_893_448,
-    'vmamba-s-v0': 44_417_416,
-    'vmamba-b-v0': 76_254_056,
+    'vmamba/vmamba-t_8xb128': 30_249_064,
+    'vmamba/vmamba-t-s2l5_8xb128': 30_705_832,
+    'vmamba/vmamba-s_8xb128': 50_147_752,
+    'vmamba/vmamba-s-s1l20_8xb128': 49_012_840,
+    'vmamba/vmamba-b_8xb128': 88_557_800,
+    'vmamba/vmamba-b-s1l20_8xb128': 86_614_504,
+    'vmamba/vmamba-t-v0_8xb128': 22_893_448,
+    'vmamba/vmamba-s-v0_8xb128': 44_417_416,
+    'vmamba/vmamba-b-v0_8xb128': 76_254_056,
+    'efficient_vmamba/efficient-vmamba-t_16xb128': 6_493_660,
+    'efficient_vmamba/efficient-vmamba-s_16xb128': 11_273_688,
+    'efficient_vmamba/efficient-vmamba-b_16xb128': 33_717_136,
+    'groupmamba/groupmamba-t_8xb128': 23_361_917,
+    'groupmamba/groupmamba-s_8xb128': 34_781_555,
+    'groupmamba/groupmamba-b_8xb128': 57_150_838,
+    'local_vmamba/local-vmamba-t_8xb128': 25_527_160,
+    'local_vmamba/local-vmamba-s_8xb128': 49_748_536,
+    'msvmamba/msvmamba-n_8xb128': 6_864_136,
+    'msvmamba/msvmamba-m_8xb128': 11_879_272,
+    'msvmamba/msvmamba-t_8xb128': 33_046_312,
 }
 
 
@@ -62,19 +73,31 @@ def test_metafile_counts_the_parameters(entry, built):
 
 @pytest.mark.parametrize('name', CLASSIFIERS)
 def test_classifier_has_the_authors_number_of_parameters(name, built):
-    _, model = built(f'configs/vmamba/{name}_8xb128-300e_in1k.py')
+    _, model = built(f'configs/{name}-300e_in1k.py')
     assert _parameters(model) == CLASSIFIERS[name]
 
 
-@pytest.mark.parametrize('name', ['vmamba-t', 'vmamba-t-v0'])
-def test_weight_decay_on_imagenet_spares_what_the_authors_spare(name, built):
-    cfg, model = built(f'configs/vmamba/{name}_8xb128-300e_in1k.py')
+@pytest.mark.parametrize(
+    ('name', 'rate'),
+    [
+        ('vmamba/vmamba-t_8xb128', 0.05),
+        ('vmamba/vmamba-t-v0_8xb128', 0.05),
+        ('efficient_vmamba/efficient-vmamba-t_16xb128', 0.04),
+        ('groupmamba/groupmamba-t_8xb128', 0.05),
+        ('local_vmamba/local-vmamba-t_8xb128', 0.04),
+        ('medmamba/medmamba-t_8xb128', 0.05),
+        ('msvmamba/msvmamba-t_8xb128', 0.05),
+        ('msvmamba/msvmamba-t-v3_8xb128', 0.05),
+    ],
+)
+def test_weight_decay_on_imagenet_spares_what_the_authors_spare(name, rate, built):
+    cfg, model = built(f'configs/{name}-300e_in1k.py')
     decay = {id(group['params'][0]): group['weight_decay'] for group in _optimizer(cfg, model).param_groups}
     numbers = {key: torch.tensor(i).expand(p.shape) for i, (key, p) in enumerate(model.named_parameters())}
     published = {int(p.flatten()[0]): (key, p) for key, p in published_names(model, numbers).items()}
     for i, parameter in enumerate(model.parameters()):
         key, theirs = published[i]
-        assert decay[id(parameter)] == (0 if theirs.dim() == 1 or key.endswith('.bias') else 0.05), key
+        assert decay[id(parameter)] == (0 if theirs.dim() == 1 or key.endswith('.bias') else rate), key
 
 
 def test_detector_spares_norms_from_weight_decay(built):

@@ -1,4 +1,4 @@
-"""Every VMamba config trains, two iterations and a validation, through options that a user could give; TTA runs.
+"""Configs train, two iterations and a validation, through options that a user could give; TTA runs.
 
 Models keep their size; images are 64 pixels high, and detectors learn from 16 RoIs an image in place of 512.
 """
@@ -14,8 +14,8 @@ from tiny_data import make_ade20k, make_coco, make_imagenet
 from mmmamba.engine import Runner
 from mmmamba.engine.config import enable_tta
 
-FOLDER = Path(__file__).parents[2] / 'configs' / 'vmamba'
-IN_EVERY_RUN = re.compile('.*vmamba-[tsb]_.*')  # not the variants of each size
+CONFIGS = Path(__file__).parents[2] / 'configs'
+IN_EVERY_RUN = re.compile('vmamba/(.*_)?vmamba-[tsb]_.*')  # not the variants of each size, nor the other families
 COMMON = """
     work_dir={work_dir}
     default_hooks.checkpoint.interval=-1 default_hooks.checkpoint.save_last=False
@@ -41,7 +41,7 @@ TASKS = {
         train_dataloader.dataset.pipeline.3.transforms.1.2.scales=[(64,96),(72,96)]
         """,
     ),
-    '8xb2-160k_ade20k-512x512': (
+    '160k_ade20k-512x512': (
         make_ade20k,
         """
         model.data_preprocessor.size=(64,64) train_cfg.max_iters=2
@@ -49,7 +49,7 @@ TASKS = {
         val_dataloader.dataset.pipeline.1.scale=(128,64)
         """,
     ),
-    '8xb128-300e_in1k': (
+    '300e_in1k': (
         make_imagenet,
         """
         train_cfg.max_epochs=1 param_scheduler.1.begin=0 train_dataloader.dataset.indices=4
@@ -62,7 +62,8 @@ TASKS = {
 
 
 def _params() -> list:
-    names = sorted(path.stem for path in FOLDER.glob('*.py'))
+    folders = [page.parent for page in CONFIGS.glob('*/metafile.yml')]
+    names = sorted(f'{folder.name}/{path.stem}' for folder in folders for path in folder.glob('*.py'))
     return [pytest.param(name, marks=() if IN_EVERY_RUN.match(name) else pytest.mark.slow) for name in names]
 
 
@@ -80,10 +81,10 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', _params())
-def test_vmamba_config_trains_two_iterations(name, data, tmp_path):
+def test_config_trains_two_iterations(name, data, tmp_path):
     make, options = next(TASKS[task] for task in TASKS if name.endswith(task))
     options = (COMMON + options).format(root=data(make), work_dir=tmp_path)
-    runner = Runner.from_cfg(load_with_options(FOLDER / f'{name}.py', options))
+    runner = Runner.from_cfg(load_with_options(CONFIGS / f'{name}.py', options))
     before = {key: parameter.detach().clone() for key, parameter in runner.model.named_parameters()}
 
     runner.train()
@@ -92,7 +93,9 @@ def test_vmamba_config_trains_two_iterations(name, data, tmp_path):
     assert losses.shape == (2,)
     assert losses.isfinite().all()
     after = dict(runner.model.named_parameters())
-    assert not [key for key in before if torch.equal(before[key], after[key])]
+    stuck = [key for key in before if torch.equal(before[key], after[key])]
+    # The block of GroupMamba's class token scans one pixel: there is no state for the rates of decay to act on.
+    assert not [key for key in stuck if not (key.startswith('head.block.') and key.endswith('.A_log'))]
 
 
 def test_segmentor_is_tested_at_many_scales(data, tmp_path):
@@ -101,7 +104,7 @@ def test_segmentor_is_tested_at_many_scales(data, tmp_path):
         val_dataloader=None val_cfg=None val_evaluator=None test_dataloader.dataset.data_root={data(make_ade20k)}
         test_dataloader.num_workers=0 test_dataloader.persistent_workers=False test_dataloader.dataset.indices=1
     """
-    cfg = load_with_options(FOLDER / 'upernet_vmamba-t_8xb2-160k_ade20k-512x512.py', options)
+    cfg = load_with_options(CONFIGS / 'vmamba/upernet_vmamba-t_8xb2-160k_ade20k-512x512.py', options)
     enable_tta(cfg)
     assert [len(transforms) for transforms in cfg.tta_pipeline[1].transforms] == [6, 2, 1, 1]
 

@@ -1,0 +1,25 @@
+# EfficientVMamba-T on ImageNet-1k, 300 epochs at batch 16x128.
+_base_ = [
+    'mmpretrain::_base_/models/swin_transformer/tiny_224.py',
+    'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
+    'mmpretrain::_base_/schedules/imagenet_bs1024_adamw_swin.py',
+    '../_base_/default_runtime_cls.py',
+]
+
+model = dict(
+    backbone=dict(_delete_=True, type='mmmamba.EfficientVMamba', arch='tiny', out_indices=(3,), drop_path_rate=0.1),
+    head=dict(in_channels=384),
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.2), dict(type='CutMix', alpha=1.0)]),
+)
+train_dataloader = dict(batch_size=128)
+optim_wrapper = dict(
+    optimizer=dict(lr=2e-3, weight_decay=0.04),
+    clip_grad=dict(max_norm=1.0),
+    paramwise_cfg=dict(custom_keys={'scan.D': dict(decay_mult=0.0)}),  # flat, hence exempt, in the authors' code
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=5e-5, by_epoch=True, end=20, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, begin=20),
+]
+auto_scale_lr = dict(base_batch_size=2048)
+custom_hooks = [dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL')]

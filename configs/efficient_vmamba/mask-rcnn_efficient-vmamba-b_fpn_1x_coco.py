@@ -1,0 +1,7 @@
+# Mask R-CNN with EfficientVMamba-B on COCO, 12 epochs.
+_base_ = './mask-rcnn_efficient-vmamba-t_fpn_1x_coco.py'
+
+model = dict(
+    backbone=dict(arch='base'),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)

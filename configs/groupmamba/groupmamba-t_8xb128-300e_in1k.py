@@ -1,0 +1,26 @@
+# GroupMamba-T on ImageNet-1k, 300 epochs at batch 8x128.
+_base_ = [
+    'mmpretrain::_base_/models/swin_transformer/tiny_224.py',
+    'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
+    'mmpretrain::_base_/schedules/imagenet_bs1024_adamw_swin.py',
+    '../_base_/default_runtime_cls.py',
+]
+
+model = dict(
+    backbone=dict(_delete_=True, type='mmmamba.GroupMamba', arch='tiny', out_indices=(3,), drop_path_rate=0.05),
+    neck=None,
+    head=dict(
+        _delete_=True,
+        type='mmmamba.GroupMambaClsHead',
+        num_classes=1000,
+        in_channels=448,
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+    ),
+)
+train_dataloader = dict(batch_size=128)
+optim_wrapper = dict(
+    clip_grad=dict(max_norm=5.0),
+    # Flat, hence exempt, in the authors' code: the D of every group.
+    paramwise_cfg=dict(custom_keys={f'groups.{group}.D': dict(decay_mult=0.0) for group in range(4)}),
+)
+custom_hooks = [dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL')]

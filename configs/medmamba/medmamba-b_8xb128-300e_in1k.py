@@ -1,0 +1,7 @@
+# MedMamba-B on ImageNet-1k (settings of VMamba).
+_base_ = './medmamba-t_8xb128-300e_in1k.py'
+
+model = dict(
+    backbone=dict(arch='base'),
+    head=dict(in_channels=1024),
+)

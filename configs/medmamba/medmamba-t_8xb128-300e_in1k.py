@@ -1,0 +1,17 @@
+# MedMamba-T on ImageNet-1k, 300 epochs at batch 8x128 (settings of VMamba).
+_base_ = [
+    'mmpretrain::_base_/models/swin_transformer/tiny_224.py',
+    'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
+    'mmpretrain::_base_/schedules/imagenet_bs1024_adamw_swin.py',
+    '../_base_/default_runtime_cls.py',
+]
+
+model = dict(
+    backbone=dict(_delete_=True, type='mmmamba.MedMamba', arch='tiny', out_indices=(3,), drop_path_rate=0.1),
+)
+train_dataloader = dict(batch_size=128)
+optim_wrapper = dict(
+    clip_grad=dict(max_norm=5.0),
+    paramwise_cfg=dict(custom_keys={'mixer.D': dict(decay_mult=0.0)}),  # flat, hence exempt, in the authors' code
+)
+custom_hooks = [dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL')]

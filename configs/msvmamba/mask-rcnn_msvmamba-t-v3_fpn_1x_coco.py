@@ -1,0 +1,6 @@
+# Mask R-CNN with MSVMamba-T of the final version (v3) on COCO, 12 epochs.
+_base_ = './mask-rcnn_msvmamba-t_fpn_1x_coco.py'
+
+model = dict(
+    backbone=dict(arch='v3_tiny', drop_path_rate=0.2),
+)

@@ -1,0 +1,7 @@
+# MSVMamba-M on ImageNet-1k.
+_base_ = './msvmamba-t_8xb128-300e_in1k.py'
+
+model = dict(
+    backbone=dict(arch='micro'),
+    head=dict(in_channels=512),
+)

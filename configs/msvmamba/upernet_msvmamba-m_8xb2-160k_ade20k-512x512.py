@@ -1,0 +1,8 @@
+# UPerNet with MSVMamba-M on ADE20K, 160k iterations.
+_base_ = './upernet_msvmamba-t_8xb2-160k_ade20k-512x512.py'
+
+model = dict(
+    backbone=dict(arch='micro', drop_path_rate=0.1),
+    decode_head=dict(in_channels=[64, 128, 256, 512]),
+    auxiliary_head=dict(in_channels=256),
+)
