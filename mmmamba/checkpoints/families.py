@@ -7,6 +7,7 @@ from mmmamba.checkpoints.family import Family
 from mmmamba.checkpoints.groupmamba import GROUPMAMBA
 from mmmamba.checkpoints.local_vmamba import LOCAL_VMAMBA
 from mmmamba.checkpoints.mamba_nd import MAMBA_ND
+from mmmamba.checkpoints.mamba_r import MAMBA_R
 from mmmamba.checkpoints.mambavision import MAMBAVISION
 from mmmamba.checkpoints.medmamba import MEDMAMBA
 from mmmamba.checkpoints.msvmamba import MSVMAMBA
@@ -14,6 +15,7 @@ from mmmamba.checkpoints.plain_mamba import PLAIN_MAMBA
 from mmmamba.checkpoints.rsmamba import RSMAMBA
 from mmmamba.checkpoints.simba import SIMBA
 from mmmamba.checkpoints.vim import VIM
+from mmmamba.checkpoints.vim_f import VIM_F
 from mmmamba.checkpoints.vmamba import VMAMBA
 
 FAMILIES: tuple[Family, ...] = (
@@ -24,11 +26,13 @@ FAMILIES: tuple[Family, ...] = (
     MAMBAVISION,
     MEDMAMBA,
     MAMBA_ND,
+    MAMBA_R,
     MSVMAMBA,
     PLAIN_MAMBA,
     RSMAMBA,
     SIMBA,
     VIM,
+    VIM_F,
 )
 
 

@@ -69,6 +69,11 @@ CASES = {
     'SiMBA': Case(
         dict(embed_dims=[8, 16, 24, 32], depths=[1, 2, 1, 1], mlp_ratios=[2, 2, 2, 2], stem_dims=8, d_state=4)
     ),
+    'MambaR': Case(
+        dict(embed_dims=16, num_layers=3, registers=3, img_size=(32, 48), patch_size=8, d_state=4),
+        out_indices=(0, 1, 2),
+    ),
+    'VimF': Case(dict(embed_dims=16, num_layers=3, stride=8, frequency_layers=2, d_state=4), out_indices=(0, 1, 2)),
     'Vim': Case(
         dict(embed_dims=16, num_layers=3, img_size=(32, 48), patch_size=8, stride=8, d_state=4), out_indices=(0, 1, 2)
     ),

@@ -55,7 +55,7 @@ class LocalScan(SelectiveScans):
         if not self.released_inverse:
             return outputs
         return [
-            _columns_read_as_rows(y) if 'transpose' in route.modifiers else y
+            columns_read_as_rows(y) if 'transpose' in route.modifiers else y
             for route, y in zip(self.routes.routes, outputs, strict=True)
         ]
 
@@ -67,7 +67,7 @@ class LocalScan(SelectiveScans):
         return self.scan_along(x, table, sets=slice(k, k + 1), state_mask=state_mask)[:, :h, :w]
 
 
-def _columns_read_as_rows(y: Tensor) -> Tensor:
+def columns_read_as_rows(y: Tensor) -> Tensor:
     """What the released inverse makes of a map: its columns one after the other, viewed (H, W), transposed."""
     columns = y.transpose(1, 2).reshape(y.shape)  # the map column by column, in rows of W
     return columns.transpose(1, 2).reshape(y.shape)

@@ -2,6 +2,7 @@ from .efficient_vmamba import EfficientVMamba
 from .groupmamba import GroupMamba
 from .local_vmamba import LocalVMamba
 from .mamba_nd import MambaND
+from .mamba_r import MambaR
 from .mambavision import MambaVision
 from .medmamba import MedMamba
 from .msvmamba import MSVMamba
@@ -9,6 +10,7 @@ from .plain_mamba import PlainMamba
 from .rsmamba import RSMamba
 from .simba import SiMBA
 from .vim import Vim
+from .vim_f import VimF
 from .vmamba import VMamba
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     'LocalVMamba',
     'MSVMamba',
     'MambaND',
+    'MambaR',
     'MambaVision',
     'MedMamba',
     'PlainMamba',
@@ -24,4 +27,5 @@ __all__ = [
     'SiMBA',
     'VMamba',
     'Vim',
+    'VimF',
 ]
