@@ -1,0 +1,5 @@
+# MambaVision-L2 on ImageNet-1k.
+_base_ = './mambavision-t_32xb128-310e_in1k.py'
+
+model = dict(backbone=dict(arch='large2'), head=dict(in_channels=1568))
+optim_wrapper = dict(optimizer=dict(weight_decay=0.12))
