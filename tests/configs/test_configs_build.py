@@ -39,6 +39,23 @@ CLASSIFIERS = {
     'msvmamba/msvmamba-n_8xb128': 6_864_136,
     'msvmamba/msvmamba-m_8xb128': 11_879_272,
     'msvmamba/msvmamba-t_8xb128': 33_046_312,
+    'mambavision/mambavision-t_32xb128': 31_794_248,
+    'mambavision/mambavision-t2_32xb128': 35_104_008,
+    'mambavision/mambavision-s_32xb128': 50_140_584,
+    'mambavision/mambavision-b_32xb128': 97_685_288,
+    'mambavision/mambavision-l_32xb128': 227_961_048,
+    'mambavision/mambavision-l2_32xb128': 241_554_824,
+    'plain_mamba/plainmamba-l1_8xb256': 7_551_656,
+    'plain_mamba/plainmamba-l2_8xb256': 26_145_832,
+    'plain_mamba/plainmamba-l3_8xb256': 50_956_456,
+    'mamba_nd/mamba-2d-s_8xb128': 24_505_192,
+    'mamba_nd/mamba-2d-b_8xb128': 94_425_832,
+    'simba/simba-s_8xb128': 26_591_088,
+    'simba/simba-b_8xb128': 40_209_744,
+    'simba/simba-l_8xb128': 66_762_512,
+    'simba/simba-s-einfft_8xb128': 15_309_104,
+    'simba/simba-b-einfft_8xb128': 22_819_984,
+    'simba/simba-l-einfft_8xb128': 36_641_264,
 }
 
 
@@ -73,7 +90,8 @@ def test_metafile_counts_the_parameters(entry, built):
 
 @pytest.mark.parametrize('name', CLASSIFIERS)
 def test_classifier_has_the_authors_number_of_parameters(name, built):
-    _, model = built(f'configs/{name}-300e_in1k.py')
+    (path,) = ROOT.glob(f'configs/{name}-*_in1k.py')
+    _, model = built(str(path.relative_to(ROOT)))
     assert _parameters(model) == CLASSIFIERS[name]
 
 
