@@ -103,7 +103,9 @@ PUBLISHED_DEFAULTS = dict(
     patch_size=16, in_channels=3, out_indices=-1, drop_rate=0.0, norm_cfg=dict(type='LN', eps=1e-6), final_norm=True,
     out_type='avg_featmap', patch_cfg={}, layer_cfgs={}, num_classes=1000,
 )  # fmt: skip
-SUPPORTED = dict(pe_type=('learnable',), out_type=('avg_featmap', 'cls_token'), cls_position=('none', 'head', 'middle'))
+SUPPORTED = dict(
+    pe_type=('learnable',), out_type=('avg_featmap', 'cls_token'), cls_position=('none', 'head', 'middle', 'tail')
+)
 # They decide nothing that loaded weights could show, or are derived from the others.
 IRRELEVANT = (
     'frozen_stages', 'interpolate_mode', 'init_cfg', 'arch_settings', 'patch_cfg_effective', 'mixer', 'norm',

@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-PLACEMENTS = ('head', 'middle', 'ends', 'even')
+PLACEMENTS = ('head', 'middle', 'tail', 'ends', 'even')
 
 
 def token_places(placement: str | None, patches: int, count: int = 1) -> tuple[int, ...]:
     """Where extra tokens stand in the whole sequence, ascending.
 
     Args:
-        placement: ``head`` (first), ``middle`` (behind half of the patches, rounded down), ``ends`` (one first, one
-            last), ``even`` (``count`` tokens, one behind each ``patches // (count + 1)`` patches, as registers stand),
-            or None: nowhere.
+        placement: ``head`` (first), ``middle`` (behind half of the patches, rounded down), ``tail`` (last),
+            ``ends`` (one first, one last), ``even`` (``count`` tokens, one behind each ``patches // (count + 1)``
+            patches, as registers stand), or None: nowhere.
         patches: number of the others, M.
         count: of ``even``.
 
@@ -25,7 +25,8 @@ def token_places(placement: str | None, patches: int, count: int = 1) -> tuple[i
         raise ValueError(f'placement {placement!r} of extra tokens is not one of {PLACEMENTS} or None')
     gap = patches // (count + 1)
     even = tuple((i + 1) * gap + i for i in range(count))
-    return dict(head=(0,), middle=(patches // 2,), ends=(0, patches + 1), even=even)[placement]
+    places = dict(head=(0,), middle=(patches // 2,), tail=(patches,), ends=(0, patches + 1), even=even)
+    return places[placement]
 
 
 def insert_tokens(x: Tensor, tokens: Tensor, places: tuple[int, ...]) -> Tensor:

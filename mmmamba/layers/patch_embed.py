@@ -19,6 +19,7 @@ class PatchEmbed(nn.Module):
         norm: a name of ``NORMS``, or None for none, as plain backbones have it.
         stride: of the convolution; None is ``patch_size``.
         cover: pad with zeros on the right and at the bottom so that nothing is left out: sizes are rounded up.
+        bias: whether the convolution has a bias.
     """
 
     def __init__(
@@ -30,10 +31,11 @@ class PatchEmbed(nn.Module):
         *,
         stride: int | None = None,
         cover: bool = False,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.patch_size, self.stride, self.cover = patch_size, stride or patch_size, cover
-        self.conv = nn.Conv2d(in_channels, embed_dims, patch_size, stride=self.stride)
+        self.conv = nn.Conv2d(in_channels, embed_dims, patch_size, stride=self.stride, bias=bias)
         self.norm = nn.Identity() if norm is None else NORMS[norm](embed_dims)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:

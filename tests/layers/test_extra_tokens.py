@@ -10,6 +10,7 @@ PLACES = {  # (placement, patches, count): places
     ('middle', 12, 1): (6,),
     ('middle', 35, 1): (17,),
     ('middle', 1, 1): (0,),
+    ('tail', 12, 1): (12,),
     ('ends', 12, 1): (0, 13),
     ('even', 196, 12): (15, 31, 47, 63, 79, 95, 111, 127, 143, 159, 175, 191),
     ('even', 12, 4): (2, 5, 8, 11),
@@ -43,5 +44,5 @@ def test_without_extra_tokens_nothing_is_split_off():
 
 
 def test_an_unknown_placement_is_named():
-    with pytest.raises(ValueError, match=r"placement 'tail' of extra tokens is not one of \('head', 'middle', 'ends'"):
-        token_places('tail', 12)
+    with pytest.raises(ValueError, match=r"placement 'top' of extra tokens is not one of \('head', 'middle', 'tail'"):
+        token_places('top', 12)

@@ -25,7 +25,7 @@ def test_maps_have_an_eighth_of_the_size_rounded_up(size, grid):
     assert [tuple(out.shape) for out in outs] == [(1, 16, *grid), (1, 16, *grid)]
 
 
-@pytest.mark.parametrize('class_token', ['head', 'middle'])
+@pytest.mark.parametrize('class_token', ['head', 'middle', 'tail'])
 def test_the_class_token_is_given_in_place_of_the_map(class_token):
     model = RSMamba(dict(SMALL, class_token=class_token), out_type='cls_token').eval()
     x = torch.randn(2, 3, 48, 32)
@@ -72,7 +72,7 @@ def test_paths_are_the_mixer_both_ways_mixed_for_each_image(paths):
         (dict(arch=dict(SMALL, paths='sideways')), r"arch: paths 'sideways' is not one of \['forward', "),
         (
             dict(arch=dict(SMALL, class_token='top')),
-            r"arch: class_token 'top' is not one of \['head', 'middle', 'none'\]",
+            r"arch: class_token 'top' is not one of \['head', 'middle', 'none', 'tail'\]",
         ),
     ],
     ids=['no token', 'type', 'paths', 'token'],

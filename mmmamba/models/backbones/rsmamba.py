@@ -32,7 +32,7 @@ ARCH_DEFAULTS = dict(
     num_layers=None,
     inner_dims=0,  # width of the scan; 0: twice embed_dims
     paths='forward_reverse_shuffle_gate',
-    class_token='none',  # 'none', 'head' or 'middle'
+    class_token='none',  # 'none', 'head', 'middle' or 'tail'
     img_size=224,  # number or (height, width) that the position embedding is learned for; any size is taken
     patch_size=16,
     patch_stride=8,
@@ -146,9 +146,8 @@ class RSMamba(Backbone):
             )
         self.out_type, self.with_cp = out_type, with_cp
         self.patch_embed = PatchEmbed(
-            *(in_channels, dims, arch['patch_size'], None), stride=arch['patch_stride'], cover=True
+            *(in_channels, dims, arch['patch_size'], None), stride=arch['patch_stride'], cover=True, bias=False
         )
-        self.patch_embed.conv.register_parameter('bias', None)  # as released
         self.cls_token = None if placement is None else ExtraTokens(dims, placement)
         height, width = (size, size) if isinstance(size, int) else size
         self.pos_embed = PositionEmbed(dims, self.patch_embed.grid(height, width), placement)
@@ -208,5 +207,5 @@ def resolve_arch(arch: str | dict) -> dict:
     Raises:
         ValueError: if the name or a key is unknown, one is missing, or a value is not one that exists.
     """
-    choices = dict(paths=PATHS, class_token=('none', 'head', 'middle'))
+    choices = dict(paths=PATHS, class_token=('none', 'head', 'middle', 'tail'))
     return base.resolve_arch(arch, ARCH, ARCH_DEFAULTS, choices)
