@@ -4,6 +4,7 @@ from .downsample import ConvDownsample, PatchMerging
 from .einfft import EinFFT
 from .extra_tokens import ExtraTokens, insert_tokens, split_tokens, token_places
 from .group_mamba import GroupMambaLayer
+from .local_mamba_mixer import LocalMambaMixer
 from .mamba_mixer import MambaBranch, MambaMixer
 from .map_mamba_mixer import MapMambaMixer
 from .mlp import ConvMlp, Mlp
@@ -29,6 +30,7 @@ __all__ = [
     'ExtraTokens',
     'GroupMambaLayer',
     'LayerNorm',
+    'LocalMambaMixer',
     'MambaBranch',
     'MambaMixer',
     'MapMambaMixer',

@@ -74,6 +74,9 @@ CASES = {
         out_indices=(0, 1, 2),
     ),
     'VimF': Case(dict(embed_dims=16, num_layers=3, stride=8, frequency_layers=2, d_state=4), out_indices=(0, 1, 2)),
+    'LocalVim': Case(
+        dict(embed_dims=16, num_layers=3, img_size=(32, 48), patch_size=8, d_state=4), out_indices=(0, 1, 2)
+    ),
     'Vim': Case(
         dict(embed_dims=16, num_layers=3, img_size=(32, 48), patch_size=8, stride=8, d_state=4), out_indices=(0, 1, 2)
     ),

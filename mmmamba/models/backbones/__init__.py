@@ -1,5 +1,6 @@
 from .efficient_vmamba import EfficientVMamba
 from .groupmamba import GroupMamba
+from .local_vim import LocalVim
 from .local_vmamba import LocalVMamba
 from .mamba_nd import MambaND
 from .mamba_r import MambaR
@@ -17,6 +18,7 @@ __all__ = [
     'EfficientVMamba',
     'GroupMamba',
     'LocalVMamba',
+    'LocalVim',
     'MSVMamba',
     'MambaND',
     'MambaR',
