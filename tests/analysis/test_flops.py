@@ -33,6 +33,18 @@ QUICK = (
 DIFFERENT = {
     'mask-rcnn_vmamba-s_fpn_1x_coco': 348.9e9,
     'mask-rcnn_vmamba-s_fpn_ms-3x_coco': 348.9e9,
+    'efficient-vmamba-t_16xb128-300e_in1k': 0.903e9,
+    'efficient-vmamba-s_16xb128-300e_in1k': 1.476e9,
+    'efficient-vmamba-b_16xb128-300e_in1k': 4.210e9,
+    'mask-rcnn_efficient-vmamba-t_fpn_1x_coco': 188.0e9,
+    'upernet_efficient-vmamba-t_8xb2-160k_ade20k-512x512': 860.4e9,
+    'upernet_efficient-vmamba-s_8xb2-160k_ade20k-512x512': 873.9e9,
+    'msvmamba-t-v3_8xb128-300e_in1k': 5.13e9,
+    'mask-rcnn_msvmamba-t_fpn_1x_coco': 265.0e9,
+    'mask-rcnn_msvmamba-t_fpn_ms-3x_coco': 265.0e9,
+    'groupmamba-t_8xb128-300e_in1k': 4.71e9,
+    'groupmamba-s_8xb128-300e_in1k': 7.28e9,
+    'mask-rcnn_groupmamba-t_fpn_1x_coco': 266.1e9,
 }
 
 
