@@ -31,6 +31,16 @@ def test_parameter_count_is_the_authors(arch):
     assert sum(p.numel() for p in model.parameters()) == COUNTS[arch]
 
 
+def test_convolutions_start_with_variance_two_over_fan_out():
+    torch.manual_seed(0)
+    model = classifier(dict(SMALL, embed_dims=[64, 64, 64, 64]), 64, 5)
+    downsample, depthwise = model.backbone.stages[0].downsample.conv, model.head.block.mixer.groups[0].conv
+    assert float(downsample.weight.std()) == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
+    assert float(depthwise.weight.std()) == pytest.approx((2 / 9) ** 0.5, rel=0.2)
+    assert not downsample.bias.any()
+    assert not depthwise.bias.any()
+
+
 def test_each_group_sees_its_own_channels_only():
     layer = GroupMambaLayer(16, ['raster', 'raster.transpose', 'raster.reverse', 'raster.transpose.reverse'])
     seen = []

@@ -4,6 +4,7 @@ Paper: Shaker et al., CVPR 2025, https://arxiv.org/abs/2407.13772.
 Authors' code: Amshaker/GroupMamba (MIT). Layout inside: channels-last (B, H, W, C).
 """
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -119,6 +120,7 @@ class GroupMamba(PyramidBackbone):
             normed=(last,) if normed else (),
             init_cfg=init_cfg,
         )
+        self.apply(init_conv)
 
 
 def resolve_arch(arch: str | dict) -> dict:
@@ -132,3 +134,12 @@ def resolve_arch(arch: str | dict) -> dict:
     if len(ratios) != stages:
         raise ValueError(f'arch: mlp_ratios {ratios} needs a number for each of {stages} stages')
     return arch
+
+
+def init_conv(module: nn.Module) -> None:
+    """For ``Module.apply``: normal weights of variance 2 / fan_out, biases of 0, in every convolution, as published."""
+    if isinstance(module, nn.Conv2d):
+        fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

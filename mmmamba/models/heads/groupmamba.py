@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mmmamba.layers import GroupMambaLayer, LayerNorm, Mlp
 from mmmamba.models.backbones.base import init_linear
-from mmmamba.models.backbones.groupmamba import NORM_EPS
+from mmmamba.models.backbones.groupmamba import NORM_EPS, init_conv
 from mmmamba.registry import MODELS
 from mmmamba.scans import NAMED_SCANS
 
@@ -62,6 +62,7 @@ class GroupMambaClsHead(ClsHead):
         self.fc = nn.Linear(in_channels, num_classes)
         self.dist_fc = nn.Linear(in_channels, num_classes) if distillation else None
         self.apply(init_linear)
+        self.apply(init_conv)
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
         """The class token of the last of the maps (B, C, H, W): (B, C)."""
