@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmmamba.analysis.benchmark_models import CLASSES, build_model, expand, is_ours, label
+from mmmamba.analysis.benchmark_models import CLASSES, expand, find_model, is_ours, label
 from mmmamba.analysis.op_benchmark import describe
 from mmmamba.ops import use_backend
 
@@ -84,11 +84,11 @@ def benchmark(specs: Sequence[str], cells: Sequence[Cell], device: torch.device,
         A row for each model and cell.
 
     Raises:
-        UserError: if there is no such model.
+        UserError: if there is no such model; before any is timed.
     """
-    for spec in expand(specs):
+    for spec, build in {spec: find_model(spec) for spec in expand(specs)}.items():
         for size in dict.fromkeys(cell.size for cell in cells):
-            model = build_model(spec, size).to(device)
+            model = build(size).to(device)
             references = {}  # by mode, at this size
             for cell in (cell for cell in cells if cell.size == size):
                 yield _row(model, label(spec), cell, device, rounds, references)

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ KINDS = (
     "'*' for those of every backbone"
 )
 CLASSES = 1000
+Factory = Callable[[tuple[int, int]], nn.Module]  # from height and width
 
 
 class PooledClassifier(nn.Module):
@@ -81,33 +82,36 @@ def _published_archs(backbone: str) -> list[str]:
     return list(names.values())
 
 
-def build_model(spec: str, size: tuple[int, int]) -> nn.Module:
-    """A classifier of 1000 classes with random weights, on the CPU.
+def find_model(spec: str) -> Factory:
+    """What builds a model: a classifier of 1000 classes with random weights, on the CPU, for images of a size.
 
     Args:
         spec: one of ``KINDS``.
-        size: height and width of the images; those models of timm that are built for a size are told.
 
     Raises:
-        UserError: if there is no such model, or its library is not installed.
+        UserError: if there is no such model, or its library is not installed; before anything is built.
     """
     if spec.endswith(':channels_last'):
-        return _ChannelsLast(build_model(spec.removesuffix(':channels_last'), size))
-    torch.manual_seed(0)
+        build = find_model(spec.removesuffix(':channels_last'))
+        return lambda size: _ChannelsLast(build(size))
     source, _, name = spec.partition(':')
     if spec.endswith('.py'):
-        model = _from_config(spec)
-    elif source == 'timm':
-        model = _from_timm(name, size)
-    elif source == 'mmpretrain':
-        model = _from_mmpretrain(name)
+        build = _from_config(spec)
+    elif source in LIBRARIES:
+        build = LIBRARIES[source](name)
     elif source in backbones.__all__ and name:
-        model = _from_backbone(source, name)
+        build = _from_backbone(source, name)
     else:
         raise UserError(f'model {spec!r} is not one of {KINDS}; our backbones: {", ".join(backbones.__all__)}')
-    with torch.no_grad():
-        model.eval()(torch.zeros(1, 3, *size))  # sets the width of a lazy head
-    return model
+
+    def build_and_run(size: tuple[int, int]) -> nn.Module:
+        torch.manual_seed(0)
+        model = build(size).eval()
+        with torch.no_grad():
+            model(torch.zeros(1, 3, *size))  # sets the width of a lazy head
+        return model
+
+    return build_and_run
 
 
 def is_ours(model: nn.Module) -> bool:
@@ -115,37 +119,50 @@ def is_ours(model: nn.Module) -> bool:
     return any(type(module).__module__.startswith('mmmamba.models') for module in model.modules())
 
 
-def _from_backbone(kind: str, arch: str) -> nn.Module:
+def _from_backbone(kind: str, arch: str) -> Factory:
+    config = dict(type=kind, arch=arch, out_indices=(-1,))
     try:
-        return PooledClassifier(MODELS.build(dict(type=kind, arch=arch, out_indices=(-1,))))
+        with torch.device('meta'):
+            MODELS.build(config)
     except ValueError as error:
         raise UserError(f'model {kind}:{arch}: {error}') from error
+    return lambda size: PooledClassifier(MODELS.build(config))
 
 
-def _from_config(path: str) -> nn.Module:
+def _from_config(path: str) -> Factory:
     cfg = load_config(path)
     if cfg.default_scope != 'mmpretrain':
         raise UserError(f'config {path!r} is of {cfg.default_scope}; a benchmark takes classifiers and backbones')
-    init_default_scope('mmpretrain')
-    return _TensorMode(MODELS.build(cfg.model))
+
+    def build(size: tuple[int, int]) -> nn.Module:
+        init_default_scope('mmpretrain')
+        return _TensorMode(MODELS.build(cfg.model))
+
+    return build
 
 
-def _from_timm(name: str, size: tuple[int, int]) -> nn.Module:
+def _from_timm(name: str) -> Factory:
     timm = _imported('timm')
     if not timm.is_model(name):
         raise UserError(f'timm {timm.__version__} has no model {name!r}; timm.list_models() lists them')
-    try:
-        return timm.create_model(name, img_size=size)
-    except TypeError:  # a model for any size
-        return timm.create_model(name)
+
+    def build(size: tuple[int, int]) -> nn.Module:
+        try:
+            return timm.create_model(name, img_size=size)
+        except TypeError:  # a model for any size
+            return timm.create_model(name)
+
+    return build
 
 
-def _from_mmpretrain(name: str) -> nn.Module:
+def _from_mmpretrain(name: str) -> Factory:
     mmpretrain = _imported('mmpretrain')
-    try:
-        return _TensorMode(mmpretrain.get_model(name, pretrained=False))
-    except ValueError as error:
-        raise UserError(f'mmpretrain has no model {name!r}; mmpretrain.list_models() lists them') from error
+    if name not in mmpretrain.list_models():
+        raise UserError(f'mmpretrain has no model {name!r}; mmpretrain.list_models() lists them')
+    return lambda size: _TensorMode(mmpretrain.get_model(name, pretrained=False))
+
+
+LIBRARIES = {'timm': _from_timm, 'mmpretrain': _from_mmpretrain}
 
 
 def _imported(package: str):

@@ -11,7 +11,7 @@ from torch import nn
 
 from mmmamba.analysis import benchmark as room
 from mmmamba.analysis.benchmark import Cell, Row, benchmark, plot, table
-from mmmamba.analysis.benchmark_models import PooledClassifier, build_model, expand, is_ours
+from mmmamba.analysis.benchmark_models import PooledClassifier, expand, find_model, is_ours
 from mmmamba.engine import UserError
 from mmmamba.models import VMamba, backbones
 
@@ -20,7 +20,7 @@ CPU = torch.device('cpu')
 INFERENCE = Cell('inference', 'eager', (16, 24), 2, 'fp32')
 
 
-def tiny(spec='tiny', size=(16, 24)):
+def tiny(size=(16, 24)):
     torch.manual_seed(0)
     model = PooledClassifier(VMamba(dict(embed_dims=[8, 16], depths=[1, 1]), out_indices=(1,)))
     model(torch.zeros(1, 3, *size))
@@ -30,7 +30,7 @@ def tiny(spec='tiny', size=(16, 24)):
 @pytest.fixture(autouse=True)
 def small_and_quick(monkeypatch):
     monkeypatch.setattr(room, 'SECONDS_PER_ROUND', 0.0)
-    monkeypatch.setattr(room, 'build_model', tiny)
+    monkeypatch.setattr(room, 'find_model', lambda spec: tiny)
 
 
 @pytest.mark.parametrize('mode', room.MODES)
@@ -67,7 +67,7 @@ def test_a_model_that_is_wrong_in_another_precision_is_not_timed(mode, monkeypat
             y = self.inner(x)
             return 3 * y if torch.is_autocast_enabled('cpu') else y
 
-    monkeypatch.setattr(room, 'build_model', lambda spec, size: Wrong())
+    monkeypatch.setattr(room, 'find_model', lambda spec: lambda size: Wrong())
     right, wrong = benchmark(['a'], [Cell(mode, 'eager', (16, 24), 2, dtype) for dtype in ('fp32', 'bf16')], CPU, 1)
     assert right.problem is None
     assert wrong.problem.startswith('wrong: error ')
@@ -91,7 +91,7 @@ def test_a_model_that_fails_leaves_the_others_their_turn(monkeypatch):
         def forward(self, x):
             raise RuntimeError('no kernel image\nand more')
 
-    monkeypatch.setattr(room, 'build_model', lambda spec, size: Broken() if spec == 'a' else tiny())
+    monkeypatch.setattr(room, 'find_model', lambda spec: (lambda size: Broken()) if spec == 'a' else tiny)
     broken, fine = benchmark(['a', 'b'], [INFERENCE], CPU, rounds=1)
     assert broken.problem == 'failed: no kernel image'
     assert fine.problem is None
@@ -138,13 +138,13 @@ def test_plot_is_written(tmp_path):
 def test_models_that_do_not_exist_are_named(spec, message, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(UserError, match=message):
-        build_model(spec, (32, 32))
+        find_model(spec)
 
 
 def test_models_of_libraries_that_are_not_installed_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'timm', None)
     with pytest.raises(UserError, match='timm is not installed; pip install timm, or leave its models out'):
-        build_model('timm:convnext_tiny', (32, 32))
+        find_model('timm:convnext_tiny')
 
 
 def test_models_of_several_sources_are_classifiers(monkeypatch):
@@ -155,7 +155,7 @@ def test_models_of_several_sources_are_classifiers(monkeypatch):
         'mmpretrain:mobilenet-v2_8xb32_in1k:channels_last': False,
     }
     for spec, ours in specs.items():
-        model = build_model(spec, (32, 32))
+        model = find_model(spec)((32, 32))
         assert model(x).shape == (2, 1000)
         assert is_ours(model) == ours
 
