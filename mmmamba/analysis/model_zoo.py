@@ -46,7 +46,7 @@ class Model:
         published: the authors' results by metric.
         measured: ours.
         device: and date of ours.
-        benchmark: name in the benchmark's files.
+        benchmark: names in the benchmark's files; the first that was measured counts.
         note: where another source than the authors is meant.
     """
 
@@ -60,13 +60,17 @@ class Model:
     published: dict[str, float] = field(default_factory=dict)
     measured: dict[str, float] = field(default_factory=dict)
     device: str | None = None
-    benchmark: str | None = None
+    benchmark: tuple[str, ...] = ()
     note: str | None = None
 
     @property
     def is_ours(self) -> bool:
         """Whether there is a config for it."""
         return self.page is not None
+
+    def speed(self, throughput: dict[str, float]) -> float | None:
+        """Its images per second among those measured."""
+        return next((throughput[name] for name in self.benchmark if name in throughput), None)
 
 
 def read_models(root: Path, *, count: bool = True) -> list[Model]:
@@ -94,7 +98,7 @@ def read_references(file: Path) -> list[Model]:
             parameters=entry['Parameters'],
             published_flops=entry['FLOPs'],
             published=entry['Metrics'],
-            benchmark=entry.get('Benchmark'),
+            benchmark=tuple(entry.get('Benchmark', ())),
             note=entry.get('Note'),
         )
         for entry in yaml.safe_load(file.read_text())['Models']
@@ -158,7 +162,7 @@ def plot(
 
     everything = [m for m in (*models, *references) if m.data == 'ImageNet-1k' and 'top-1' in m.published]
     flops = {m.name: (m.published_flops or 0) / 1e9 for m in everything}
-    speeds = {m.name: throughput.get(m.benchmark or m.name, 0) for m in everything}
+    speeds = {m.name: m.speed(throughput) or 0 for m in everything}
     panels = [('FLOPs (G), published', flops)]
     if any(speeds.values()):
         panels.append((f'images per second, measured\n{device}', speeds))
@@ -195,14 +199,17 @@ def _from_entry(root: Path, entry: dict, count: bool) -> Model:
     for result in results:
         by_source[result['Source']].update(result['Metrics'])
     devices = dict.fromkeys(f'{result["Device"]}, {result["Date"]}' for result in results if 'Device' in result)
-    counted = None
-    if count:
+    data, counted, benchmark = metadata['Training Data'], None, [entry['Name']]
+    if count or data == 'ImageNet-1k':
         cfg = load_config(str(root / entry['Config']))
+        backbone = cfg.model.backbone
+        benchmark.append(f'{backbone.type.removeprefix("mmmamba.")}:{backbone.arch}')
+    if count:
         counted = count_inference(build_on_meta(cfg), PUBLISHED_SIZES[cfg.default_scope])[''].flops
     return Model(
         name=entry['Name'],
         family=entry['In Collection'],
-        data=metadata['Training Data'],
+        data=data,
         page=f'../{entry["Config"]}',
         parameters=metadata['Parameters'],
         published_flops=metadata.get('FLOPs'),
@@ -210,6 +217,7 @@ def _from_entry(root: Path, entry: dict, count: bool) -> Model:
         published=by_source['authors'],
         measured=by_source['ours'],
         device='; '.join(devices) or None,
+        benchmark=tuple(benchmark),
     )
 
 
@@ -231,7 +239,7 @@ def _table(models: Sequence[Model], throughput: dict[str, float]) -> Iterator[st
         cells += [_giga(model.published_flops)] + ([_giga(model.counted_flops)] if ours else [])
         cells += [_number(model.published.get(name)) for name in metrics]
         cells += [*(_number(model.measured.get(name)) for name in metrics), model.device or '–'] if ours else []
-        cells += [_number(throughput.get(model.benchmark or model.name), 0)] if has_throughput else []
+        cells += [_number(model.speed(throughput), 0)] if has_throughput else []
         cells += [] if ours else [model.note or '']
         yield f'| {" | ".join(cells)} |'
 

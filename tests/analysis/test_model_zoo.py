@@ -81,6 +81,7 @@ def test_throughput_is_ours_and_of_models_in_one_run(models, tmp_path):
     device, speeds = read_throughput(tmp_path / 'benchmark.json')
     assert device == 'H100, torch 2.14, eager, bf16, batch 128'
     assert speeds == {'vmamba-t_8xb128-300e_in1k': 9000.0, 'timm:convnext_tiny': 8000.0}
+    assert models[1].speed({'VMamba:tiny_s2l5': 3.0}) == 3.0  # as '*' names it
     references = read_references(ROOT / 'docs/reference_models.yml')
     text = page(models, references, speeds, device)
     assert [row['our img/s'] for row in rows(text, '| family | config')] == ['9000', '–']
