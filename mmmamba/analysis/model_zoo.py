@@ -73,17 +73,18 @@ class Model:
         return next((throughput[name] for name in self.benchmark if name in throughput), None)
 
 
-def read_models(root: Path, *, count: bool = True) -> list[Model]:
+def read_models(root: Path, *, count: bool = True, find_speeds: bool = True) -> list[Model]:
     """The rows of every family's metafile, in the order of ``model-index.yml``.
 
     Args:
         root: of the repository.
         count: count the FLOPs of every config's model; a second each.
+        find_speeds: read the configs for the names that the benchmark gives their models.
     """
     models = []
     for page in yaml.safe_load((root / 'model-index.yml').read_text())['Import']:
         for entry in yaml.safe_load((root / page).read_text())['Models']:
-            models.append(_from_entry(root, entry, count))
+            models.append(_from_entry(root, entry, count, find_speeds))
     return models
 
 
@@ -193,14 +194,14 @@ def plot(
     figure.savefig(file, dpi=110)
 
 
-def _from_entry(root: Path, entry: dict, count: bool) -> Model:
+def _from_entry(root: Path, entry: dict, count: bool, find_speeds: bool) -> Model:
     metadata, results = entry['Metadata'], entry.get('Results', [])
     by_source = {'authors': {}, 'ours': {}}
     for result in results:
         by_source[result['Source']].update(result['Metrics'])
     devices = dict.fromkeys(f'{result["Device"]}, {result["Date"]}' for result in results if 'Device' in result)
     data, counted, benchmark = metadata['Training Data'], None, [entry['Name']]
-    if count or data == 'ImageNet-1k':
+    if count or (find_speeds and data == 'ImageNet-1k'):
         cfg = load_config(str(root / entry['Config']))
         backbone = cfg.model.backbone
         benchmark.append(f'{backbone.type.removeprefix("mmmamba.")}:{backbone.arch}')

@@ -26,7 +26,7 @@ def main() -> None:
     args = parse_args()
     with one_line_errors():
         device, throughput = read_throughput(args.benchmark) if args.benchmark else (None, {})
-        models = read_models(args.root, count=not args.no_count)
+        models = read_models(args.root, count=not args.no_count, find_speeds=bool(throughput))
     references = read_references(args.references)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / 'model_zoo.md').write_text(page(models, references, throughput, device))
