@@ -45,6 +45,19 @@ DIFFERENT = {
     'groupmamba-t_8xb128-300e_in1k': 4.71e9,
     'groupmamba-s_8xb128-300e_in1k': 7.28e9,
     'mask-rcnn_groupmamba-t_fpn_1x_coco': 266.1e9,
+    'mambavision-t_32xb128-310e_in1k': 4.586e9,
+    'mambavision-t2_32xb128-310e_in1k': 5.263e9,
+    'upernet_mambavision-t_8xb2-160k_ade20k-512x512': 1085.6e9,
+    'upernet_mambavision-s_8xb2-160k_ade20k-512x512': 1166.3e9,
+    'upernet_mambavision-b_8xb2-160k_ade20k-512x512': 1520.8e9,
+    'simba-s_8xb128-310e_in1k': 6.863e9,
+    'simba-b_8xb128-310e_in1k': 10.099e9,
+    'simba-l_8xb128-310e_in1k': 20.156e9,
+    'simba-s-einfft_8xb128-310e_in1k': 4.615e9,
+    'simba-b-einfft_8xb128-310e_in1k': 7.060e9,
+    'simba-l-einfft_8xb128-310e_in1k': 12.979e9,
+    'mask-rcnn_simba-s_fpn_1x_coco': 309.6e9,
+    'upernet_simba-s_8xb2-160k_ade20k-512x512': 985.8e9,
 }
 
 
