@@ -1,16 +1,16 @@
-"""A checkpoint from the authors' layout to ours and back, without building its model."""
+"""A checkpoint from the authors' layout to ours and back, without building its model on a device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mmmamba.checkpoints.families import FAMILIES
 from mmmamba.checkpoints.family import Family
 from mmmamba.checkpoints.files import CheckpointError, unwrap
 from mmmamba.checkpoints.whole_model import backbone_prefixed, split_backbone
-
-LAYOUTS = ('ours', 'published')
+from mmmamba.registry import MODELS
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def convert(checkpoint: Mapping, *, family: str | None = None, ema: bool = False
             found.append(_convert(weights, candidate))
         except (CheckpointError, KeyError, IndexError) as error:  # a key map that meets another family's names
             reasons[candidate.name] = str(error)
-    if len(found) > 1:  # names alike: the right family is the one whose map gives back what it was given
-        found = [result for result in found if _gives_back(result, weights)] or found
+    for is_right in (_gives_back, _is_built) if len(found) > 1 else ():  # names alike
+        found = [result for result in found if is_right(result, weights)] or found
     if len(found) == 1:
         return found[0]
     if found:
@@ -95,6 +95,19 @@ def _gives_back(result: Conversion, weights: Mapping[str, Tensor]) -> bool:
         return False
     expected = weights if _has_backbone(weights) or result.layout == 'ours' else backbone_prefixed(weights)
     return again.keys() == expected.keys() and all(again[name].shape == expected[name].shape for name in again)
+
+
+def _is_built(result: Conversion, weights: Mapping[str, Tensor]) -> bool:
+    """Whether the backbone of that family and architecture has these tensors, output norms aside."""
+    ours = result.weights if result.layout == 'ours' else weights
+    ours = ours if _has_backbone(ours) else backbone_prefixed(ours)
+    try:
+        with torch.device('meta'):
+            backbone = MODELS.build(dict(type=result.family.backbone, arch=result.arch, out_indices=(-1,)))
+    except (TypeError, ValueError):
+        return False
+    names = {name for name in split_backbone(ours)[0] if not name.startswith('out_norms.')}
+    return names == {name for name in backbone.state_dict() if not name.startswith('out_norms.')}
 
 
 def _has_backbone(weights: Mapping[str, Tensor]) -> bool:
