@@ -5,6 +5,7 @@ from torch import nn
 from mmmamba.checkpoints.efficient_vmamba import EFFICIENT_VMAMBA
 from mmmamba.checkpoints.family import Family
 from mmmamba.checkpoints.groupmamba import GROUPMAMBA
+from mmmamba.checkpoints.heracles import HERACLES
 from mmmamba.checkpoints.local_vim import LOCAL_VIM
 from mmmamba.checkpoints.local_vmamba import LOCAL_VMAMBA
 from mmmamba.checkpoints.mamba_nd import MAMBA_ND
@@ -23,6 +24,7 @@ FAMILIES: tuple[Family, ...] = (
     VMAMBA,
     EFFICIENT_VMAMBA,
     GROUPMAMBA,
+    HERACLES,
     LOCAL_VIM,
     LOCAL_VMAMBA,
     MAMBAVISION,

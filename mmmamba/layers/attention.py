@@ -24,8 +24,9 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
         self.proj = nn.Linear(embed_dims, embed_dims)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, queries: int | None = None) -> Tensor:
+        """Attend from the first ``queries`` tokens, (B, queries, embed_dims), or from all."""
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, L, 3C) -> (B, L, 3, heads, C / heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (3, B, heads, L, C / heads)
-        y = F.scaled_dot_product_attention(q, k, v)
+        y = F.scaled_dot_product_attention(q[:, :, :queries], k, v)
         return self.proj(y.transpose(1, 2).flatten(2))

@@ -39,6 +39,16 @@ CASES = {
         dict(embed_dims=[64, 64, 96, 96], depths=[1, 2, 1, 1], mlp_ratios=[1, 1, 1, 1], stem_dims=8),
         options=dict(normed=True),
     ),
+    'Heracles': Case(
+        dict(
+            embed_dims=[8, 16, 24, 32],
+            depths=[1, 2, 1, 1],
+            num_heads=[1, 1, 2, 4],
+            mlp_ratios=[2, 2, 2, 2],
+            stem_dims=8,
+            img_size=32,
+        )
+    ),
     'LocalVMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1], d_state=4)),
     'MSVMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1])),
     'MambaND': Case(

@@ -1,5 +1,6 @@
 from .efficient_vmamba import EfficientVMamba
 from .groupmamba import GroupMamba
+from .heracles import Heracles
 from .local_vim import LocalVim
 from .local_vmamba import LocalVMamba
 from .mamba_nd import MambaND
@@ -17,6 +18,7 @@ from .vmamba import VMamba
 __all__ = [
     'EfficientVMamba',
     'GroupMamba',
+    'Heracles',
     'LocalVMamba',
     'LocalVim',
     'MSVMamba',

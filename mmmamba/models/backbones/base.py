@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
-from mmmamba.layers import NORMS
+from mmmamba.layers import NORMS, LayerNorm
 
 
 class Backbone(BaseModule):
@@ -68,6 +68,19 @@ class Stage(nn.Module):
         for block in self.blocks:
             x = run_block(block, x, with_cp=self.with_cp)
         return x
+
+
+class NormedStage(Stage):
+    """Blocks and, unless it is the last stage, a norm behind them, through which both output and next stage pass."""
+
+    def __init__(
+        self, blocks: Sequence[nn.Module], downsample: nn.Module | None, with_cp: bool, embed_dims: int
+    ) -> None:
+        super().__init__(blocks, downsample, with_cp)
+        self.norm = nn.Identity() if downsample is None else LayerNorm(embed_dims, 1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(super().forward(x))
 
 
 class PyramidBackbone(Backbone):

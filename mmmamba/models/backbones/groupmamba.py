@@ -12,7 +12,7 @@ from torchvision.ops import StochasticDepth
 
 from mmmamba.layers import ConvDownsample, ConvMlp, DeepStem, GroupMambaLayer, LayerNorm
 from mmmamba.models.backbones import base
-from mmmamba.models.backbones.base import PyramidBackbone, Stage, drop_path_rates
+from mmmamba.models.backbones.base import NormedStage, PyramidBackbone, drop_path_rates
 from mmmamba.registry import MODELS
 from mmmamba.scans import ScanSpec, build_scan, scan_of_layer
 
@@ -45,17 +45,6 @@ class GroupMambaBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.mixer(x))
         return x + self.drop_path(self.mlp(self.norm(x)))
-
-
-class NormedStage(Stage):
-    """A stage whose map is normed, for the next stage as for the output."""
-
-    def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module, with_cp: bool, embed_dims: int) -> None:
-        super().__init__(blocks, downsample, with_cp)
-        self.norm = LayerNorm(embed_dims, NORM_EPS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(super().forward(x))
 
 
 @MODELS.register_module()
@@ -109,10 +98,8 @@ class GroupMamba(PyramidBackbone):
                 GroupMambaBlock(dims[i], own, arch['mlp_ratios'][i], rates[n])
                 for own, n in zip(routes, layers, strict=True)
             ]
-            if i < last:
-                stages.append(NormedStage(blocks, ConvDownsample(*dims[i : i + 2]), with_cp, dims[i]))
-            else:
-                stages.append(Stage(blocks, None, with_cp))
+            downsample = ConvDownsample(*dims[i : i + 2]) if i < last else None
+            stages.append(NormedStage(blocks, downsample, with_cp, dims[i]))
         super().__init__(
             *(DeepStem(in_channels, dims[0], arch['stem_dims']), stages, dims),
             out_indices=out_indices,

@@ -11,7 +11,7 @@ from torchvision.ops import StochasticDepth
 
 from mmmamba.layers import ConvDownsample, ConvMlp, DeepStem, EinFFT, LayerNorm, MapMambaMixer, Mlp
 from mmmamba.models.backbones import base
-from mmmamba.models.backbones.base import PyramidBackbone, Stage, drop_path_rates
+from mmmamba.models.backbones.base import NormedStage, PyramidBackbone, drop_path_rates
 from mmmamba.registry import MODELS
 from mmmamba.scans import ScanSpec, scan_of_layer
 
@@ -105,19 +105,6 @@ class SiMBAClassBlock(SiMBABlock):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.mean((1, 2), keepdim=True)).flatten(1)
-
-
-class NormedStage(Stage):
-    """Blocks and, unless it is the last one, the norm behind them, through which both output and next stage pass."""
-
-    def __init__(
-        self, blocks: Sequence[nn.Module], downsample: nn.Module | None, with_cp: bool, embed_dims: int
-    ) -> None:
-        super().__init__(blocks, downsample, with_cp)
-        self.norm = nn.Identity() if downsample is None else LayerNorm(embed_dims, 1e-6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(super().forward(x))
 
 
 @MODELS.register_module()
