@@ -35,6 +35,7 @@ class Case:
 
 CASES = {
     'EfficientVMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1], d_state=4)),
+    'FractalMamba': Case(dict(embed_dims=[16, 24, 32, 40], depths=[1, 2, 1, 1]), published=False),
     'GroupMamba': Case(
         dict(embed_dims=[64, 64, 96, 96], depths=[1, 2, 1, 1], mlp_ratios=[1, 1, 1, 1], stem_dims=8),
         options=dict(normed=True),

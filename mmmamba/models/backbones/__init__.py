@@ -1,4 +1,5 @@
 from .efficient_vmamba import EfficientVMamba
+from .fractal_mamba import FractalMamba
 from .groupmamba import GroupMamba
 from .heracles import Heracles
 from .local_vim import LocalVim
@@ -17,6 +18,7 @@ from .vmamba import VMamba
 
 __all__ = [
     'EfficientVMamba',
+    'FractalMamba',
     'GroupMamba',
     'Heracles',
     'LocalVMamba',
