@@ -11,6 +11,7 @@ from .mlp import ConvMlp, Mlp
 from .norm import NORMS, BatchNorm, LayerNorm, RMSNorm
 from .patch_embed import ConvStem, DeepStem, PatchEmbed
 from .position_embed import PositionEmbed, RotaryEmbed, rotate
+from .residual import add_mlp, add_ss2d
 from .squeeze_excite import SqueezeExcite
 from .ss2d import SS2D
 from .ss3d import SS3D
@@ -41,6 +42,8 @@ __all__ = [
     'RMSNorm',
     'RotaryEmbed',
     'SqueezeExcite',
+    'add_mlp',
+    'add_ss2d',
     'insert_tokens',
     'rotate',
     'split_tokens',

@@ -3,7 +3,18 @@
 from .backend import BACKENDS, use_backend
 from .causal_conv1d import causal_conv1d
 from .layer_norm import layer_norm
+from .residual import residual_mlp, residual_ss2d, serves_residual
 from .selective_scan import selective_scan
 from .selective_scan_2d import selective_scan_2d
 
-__all__ = ['BACKENDS', 'causal_conv1d', 'layer_norm', 'selective_scan', 'selective_scan_2d', 'use_backend']
+__all__ = [
+    'BACKENDS',
+    'causal_conv1d',
+    'layer_norm',
+    'residual_mlp',
+    'residual_ss2d',
+    'selective_scan',
+    'selective_scan_2d',
+    'serves_residual',
+    'use_backend',
+]

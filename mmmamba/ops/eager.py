@@ -25,10 +25,11 @@ def function_of(forward: Callable, setup_context: Callable, backward: Callable) 
 
 def call(operator: Callable, function: type[torch.autograd.Function], *inputs: Any) -> Any:
     """The operator, or the function that does the same, on ``inputs``."""
-    return operator(*inputs) if _is_traced(inputs) else function.apply(*inputs)
+    return operator(*inputs) if is_traced(inputs) else function.apply(*inputs)
 
 
-def _is_traced(inputs: tuple) -> bool:
+def is_traced(inputs: tuple) -> bool:
+    """Whether a compiler, an exporter, a dispatch mode or a subclass of Tensor looks at what is done to the inputs."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack():
         return True
     return any(isinstance(t, Tensor) and type(t) not in (Tensor, torch.nn.Parameter) for t in inputs)

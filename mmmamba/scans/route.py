@@ -7,7 +7,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -191,7 +191,12 @@ def route_tables(routes: Sequence[Route], sizes: Sequence[int], device: torch.de
 
 @torch.library.custom_op('mmmamba::route_tables', mutates_args=())
 def _route_tables_op(names: str, sizes: list[int], device: torch.device) -> Tensor:
-    return route_tables([parse_route(name) for name in names.split()], sizes, device).clone()  # the graph owns it
+    return route_tables(_parse_routes(names), sizes, device).clone()  # the graph owns it
+
+
+@lru_cache(_MOST_TABLES)
+def _parse_routes(names: str) -> tuple[Route, ...]:
+    return tuple(parse_route(name) for name in names.split())
 
 
 @_route_tables_op.register_fake

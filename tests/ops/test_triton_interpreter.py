@@ -11,6 +11,7 @@ HERE = Path(__file__).parent
 FILES = (
     'test_causal_conv1d.py',
     'test_triton_layer_norm.py',
+    'test_triton_residual.py',
     'test_triton_selective_scan.py',
     'test_triton_selective_scan_2d.py',
 )

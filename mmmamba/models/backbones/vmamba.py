@@ -9,7 +9,18 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from mmmamba.layers import NORMS, SS2D, ConvDownsample, ConvStem, LayerNorm, Mlp, PatchEmbed, PatchMerging
+from mmmamba.layers import (
+    NORMS,
+    SS2D,
+    ConvDownsample,
+    ConvStem,
+    LayerNorm,
+    Mlp,
+    PatchEmbed,
+    PatchMerging,
+    add_mlp,
+    add_ss2d,
+)
 from mmmamba.models.backbones import base
 from mmmamba.models.backbones.base import PyramidBackbone, Stage, drop_path_rates
 from mmmamba.registry import MODELS
@@ -74,10 +85,8 @@ class VMambaBlock(nn.Module):
             self.mlp = Mlp(embed_dims, int(embed_dims * arch['mlp_ratio']))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.mixer(self.norm1(x)))
-        if self.mlp is not None:
-            x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return x
+        x = add_ss2d(x, self.norm1, self.mixer, self.drop_path)
+        return x if self.mlp is None else add_mlp(x, self.norm2, self.mlp, self.drop_path)
 
 
 @MODELS.register_module()

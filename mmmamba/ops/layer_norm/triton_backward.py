@@ -21,6 +21,7 @@ def layer_norm_backward_kernel(
     x_ptr,
     weight_ptr,
     statistics_ptr,
+    residual_ptr,
     dx_ptr,
     dweight_ptr,
     dbias_ptr,
@@ -52,15 +53,21 @@ def layer_norm_backward_kernel(
         dbias += dy
         dy *= weight[None, :]
         dx = dy - (x * (tl.sum(dy * x, 1) / C)[:, None] + (tl.sum(dy, 1) / C)[:, None])
-        tl.store(dx_ptr + offsets, (dx * rstd[:, None]).to(dx_ptr.dtype.element_ty), mask=inside)
+        dx *= rstd[:, None]
+        if residual_ptr is not None:
+            dx += tl.load(residual_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+        tl.store(dx_ptr + offsets, dx.to(dx_ptr.dtype.element_ty), mask=inside)
     tl.store(dweight_ptr + pid * C + c, tl.sum(dweight, 0), mask=in_row)
     tl.store(dbias_ptr + pid * C + c, tl.sum(dbias, 0), mask=in_row)
 
 
 def layer_norm_backward(
-    dy: Tensor, x: Tensor, weight: Tensor | None, statistics: Tensor
+    dy: Tensor, x: Tensor, weight: Tensor | None, statistics: Tensor, residual: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of ``x``, in its dtype, and of weight and bias, fp32, for contiguous ``dy`` and ``x`` (..., C)."""
+    """Gradients of ``x``, in its dtype, and of weight and bias, fp32, for contiguous ``dy`` and ``x`` (..., C).
+
+    ``residual``, contiguous of the shape of ``x``, is added to the gradient of ``x``.
+    """
     channels, rows = x.shape[-1], statistics.shape[1]
     dx = torch.empty_like(x)
     block_m, block_c, num_warps = rows_of_a_program(channels)
@@ -68,5 +75,6 @@ def layer_norm_backward(
     shares = cdiv(rows, block_m * tiles)
     dweight, dbias = x.new_empty((2, shares, channels), dtype=torch.float32)
     sizes = dict(BLOCK_M=block_m, BLOCK_C=block_c, num_warps=num_warps)
-    layer_norm_backward_kernel[(shares,)](dy, x, weight, statistics, dx, dweight, dbias, rows, channels, tiles, **sizes)
+    inputs = (dy, x, weight, statistics, residual)
+    layer_norm_backward_kernel[(shares,)](*inputs, dx, dweight, dbias, rows, channels, tiles, **sizes)
     return dx, dweight.sum(0), dbias.sum(0)

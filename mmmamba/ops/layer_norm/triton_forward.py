@@ -15,9 +15,11 @@ def layer_norm_forward_kernel(
     bias_ptr,
     y_ptr,
     statistics_ptr,
+    merged_ptr,
     M,
     C,
     eps,
+    PARTS: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
@@ -28,6 +30,14 @@ def layer_norm_forward_kernel(
     offsets = m[:, None] * C + c[None, :]
 
     x = tl.load(x_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+    for _ in tl.static_range(1, PARTS):
+        x_ptr += M.to(tl.int64) * C
+        x += tl.load(x_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+    if PARTS > 1:
+        x = x.to(x_ptr.dtype.element_ty)
+        if merged_ptr is not None:
+            tl.store(merged_ptr + offsets, x, mask=inside)
+        x = x.to(tl.float32)  # what the backward pass will read
     mean = tl.sum(x, 1) / C
     x = tl.where(inside, x - mean[:, None], 0.0)
     rstd = tl.rsqrt(tl.sum(x * x, 1) / C + eps)
@@ -46,14 +56,28 @@ def layer_norm_forward(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """The normed rows of contiguous ``x`` (..., C) in ``dtype``; mean and reciprocal deviation of each row, (2, M)."""
-    channels = x.shape[-1]
-    rows = x.numel() // channels
-    y = torch.empty_like(x, dtype=dtype)
+    return _launch(x, 1, None, torch.empty_like(x, dtype=dtype), weight, bias, eps)
+
+
+def merge_and_norm(
+    parts: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype, keep_merged: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """As :func:`layer_norm_forward` of the sum of contiguous ``parts`` (P, ..., C), and that sum if it is kept."""
+    merged = torch.empty_like(parts[0]) if keep_merged and len(parts) > 1 else None
+    y, statistics = _launch(parts, len(parts), merged, torch.empty_like(parts[0], dtype=dtype), weight, bias, eps)
+    return y, statistics, parts[0] if len(parts) == 1 and keep_merged else merged
+
+
+def _launch(
+    x: Tensor, parts: int, merged: Tensor | None, y: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    channels = y.shape[-1]
+    rows = y.numel() // channels
     statistics = x.new_empty((2, rows), dtype=torch.float32)
     block_m, block_c, num_warps = rows_of_a_program(channels)
     grid = (cdiv(rows, block_m),)
-    sizes = dict(BLOCK_M=block_m, BLOCK_C=block_c, num_warps=num_warps)
-    layer_norm_forward_kernel[grid](x, weight, bias, y, statistics, rows, channels, eps, **sizes)
+    sizes = dict(PARTS=parts, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=num_warps)
+    layer_norm_forward_kernel[grid](x, weight, bias, y, statistics, merged, rows, channels, eps, **sizes)
     return y, statistics
 
 

@@ -32,7 +32,7 @@ def _forward(
         D: (K, E).
         save_states: whether a backward pass will follow; without them it computes them itself.
     """
-    inputs = _scan_inputs(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
+    inputs = scan_inputs(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
     y, states = triton_path.forward(*inputs, save_states=save_states)
     # The dtype is named because autocast would otherwise sum into fp32.
     return y.sum(0, dtype=x.dtype), states  # (K, batch, L, E) -> (batch, L, E)
@@ -60,7 +60,7 @@ def _backward(
     D: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, projected, dt_proj_weight, dt_proj_bias, A and D."""
-    inputs = _scan_inputs(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
+    inputs = scan_inputs(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
     dx, _, dprojected, dweight, dbias, dA, dD = triton_path.backward(dy, states, *inputs)
     return (
         dx.sum(0, dtype=x.dtype),
@@ -100,7 +100,7 @@ def scan(*inputs: Tensor) -> Tensor:
     return eager.call(scan_op, _Scan, *inputs, needs_grad(*inputs))[0]
 
 
-def _scan_inputs(
+def scan_inputs(
     x: Tensor, projected: Tensor, routes: Tensor, weight: Tensor, bias: Tensor, A: Tensor, D: Tensor
 ) -> tuple[Tensor, ...]:
     d_state = A.shape[2]

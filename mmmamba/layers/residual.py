@@ -1,0 +1,74 @@
+"""Residual branches, ``x + drop_path(branch(norm(x)))``: as one fused op where their modules allow, else one by one.
+
+Eager PyTorch spends more time on starting the twenty small ops of a branch than a GPU on running them; fused, a branch
+is a single node of autograd that also saves less. Under ``torch.compile`` the modules run, for the compiler to fuse.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+from torchvision.ops import StochasticDepth
+
+from mmmamba.layers.mlp import Mlp
+from mmmamba.layers.norm import LayerNorm
+from mmmamba.layers.ss2d import SS2D
+from mmmamba.ops import residual_mlp, residual_ss2d, serves_residual
+from mmmamba.scans import Scan
+
+
+def add_mlp(x: Tensor, norm: LayerNorm, mlp: Mlp, drop_path: StochasticDepth) -> Tensor:
+    """``x + drop_path(mlp(norm(x)))`` for (B, H, W, C)."""
+    modules = (norm, mlp, mlp.fc1, mlp.act, mlp.fc2, drop_path)
+    types = (LayerNorm, Mlp, nn.Linear, nn.GELU, nn.Linear, StochasticDepth)
+    if not (serves_residual(x) and _are_plain(modules, types)):
+        return x + drop_path(mlp(norm(x)))
+    parameters = (norm.weight, norm.bias, mlp.fc1.weight, mlp.fc1.bias, mlp.fc2.weight, mlp.fc2.bias)
+    return residual_mlp(x, *parameters, _keep(x, drop_path), eps=norm.eps, dtype=_inner_dtype(x))
+
+
+def add_ss2d(x: Tensor, norm: LayerNorm, mixer: SS2D, drop_path: StochasticDepth) -> Tensor:
+    """``x + drop_path(mixer(norm(x)))`` for (B, H, W, C)."""
+    modules = (norm, mixer, mixer.in_proj, mixer.conv, mixer.out_norm, mixer.out_proj, drop_path)
+    types = (LayerNorm, SS2D, nn.Linear, nn.Conv2d, LayerNorm, nn.Linear, StochasticDepth)
+    if not (serves_residual(x) and _are_plain(modules, types) and _is_bare(mixer)):
+        return x + drop_path(mixer(norm(x)))
+    return residual_ss2d(
+        *(x, norm.weight, norm.bias, mixer.in_proj.weight, mixer.conv.weight, mixer.conv.bias),
+        *(mixer.x_proj_weight, mixer.dt_proj_weight, mixer.dt_proj_bias, mixer.A_log, mixer.D),
+        *(mixer.out_norm.weight, mixer.out_norm.bias, mixer.out_proj.weight, _keep(x, drop_path)),
+        mixer.scan.tables(*x.shape[1:3], device=x.device, redraw=mixer.training),
+        eps=norm.eps,
+        out_eps=mixer.out_norm.eps,
+        dtype=_inner_dtype(x),
+    )
+
+
+def _is_bare(mixer: SS2D) -> bool:
+    """Whether the mixer has nothing that the fused op does not know."""
+    biases = (mixer.in_proj.bias, mixer.out_proj.bias)
+    dropout = mixer.training and mixer.state_dropout > 0
+    routes_are_summed = isinstance(mixer.scan, Scan) and mixer.scan.merge == 'sum'
+    return routes_are_summed and not (mixer.gate or dropout) and all(bias is None for bias in biases)
+
+
+def _are_plain(modules: tuple[nn.Module, ...], types: tuple[type, ...]) -> bool:
+    """Whether each module is just what its type says: nobody has replaced it, nor hung a hook on it."""
+    if torch_module._has_any_global_hook():
+        return False
+    return all(
+        type(m) is expected and not (m._forward_hooks or m._forward_pre_hooks or m._backward_hooks)
+        for m, expected in zip(modules, types, strict=True)
+    )
+
+
+def _keep(x: Tensor, drop_path: StochasticDepth) -> Tensor | None:
+    """The factor of each image's branch, (B,) fp32: 0 or ``1 / (1 - p)``; None if all are 1."""
+    if not drop_path.training or drop_path.p == 0:
+        return None
+    kept = 1 - drop_path.p
+    keep = torch.empty(x.shape[0], device=x.device).bernoulli_(kept)
+    return keep.div_(kept) if kept > 0 else keep
+
+
+def _inner_dtype(x: Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype('cuda') if torch.is_autocast_enabled('cuda') else x.dtype

@@ -1,0 +1,106 @@
+"""A residual MLP as one autograd node: ``x + keep * MLP(LayerNorm(x))``."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..backend import needs_grad
+from ..layer_norm.triton_backward import layer_norm_backward
+from ..layer_norm.triton_forward import layer_norm_forward
+from .autocast import without_autocast
+from .triton_kernels import add_branch, branch_gradient, gelu_backward
+
+
+def residual_mlp(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    keep: Tensor | None,
+    *,
+    eps: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    """``x + keep * (weight2 gelu(weight1 LayerNorm(x) + bias1) + bias2)``, GELU in its erf form.
+
+    Saves ``x`` and the input of the activation for the backward pass and computes the rest again. No double backward.
+
+    Args:
+        x: (B, H, W, C) on CUDA, fp32, fp16 or bf16.
+        norm_weight: (C,).
+        norm_bias: (C,).
+        weight1: (hidden, C).
+        bias1: (hidden,).
+        weight2: (C, hidden).
+        bias2: (C,).
+        keep: (B,) fp32, a factor of each image's branch, or None for 1.
+        eps: added to the variance in the norm.
+        dtype: of the matrix products.
+
+    Returns:
+        The shape and dtype of ``x``.
+    """
+    inputs = (x.contiguous(), norm_weight, norm_bias, weight1, bias1, weight2, bias2, keep)
+    if needs_grad(*inputs):
+        return _ResidualMlp.apply(*inputs, eps, dtype)
+    return _forward(*inputs, eps, dtype)[0]
+
+
+@without_autocast
+def _forward(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    keep: Tensor | None,
+    eps: float,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The result, the statistics of the norm, and the hidden rows before the activation, (M, hidden)."""
+    normed, statistics = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype)
+    hidden = F.linear(normed.flatten(0, -2), weight1.to(dtype), bias1.to(dtype))
+    y = F.linear(F.gelu(hidden), weight2.to(dtype), bias2.to(dtype))
+    return add_branch(x, y, keep), statistics, hidden
+
+
+class _ResidualMlp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):
+        out, statistics, hidden = _forward(*inputs)
+        ctx.save_for_backward(*inputs[:6], inputs[7], statistics, hidden)
+        ctx.eps, ctx.dtype = inputs[8:]
+        ctx.bias2_dtype = inputs[6].dtype
+        return out
+
+    @staticmethod
+    @without_autocast
+    def backward(ctx, dout):
+        x, norm_weight, norm_bias, weight1, bias1, weight2, keep, statistics, hidden = ctx.saved_tensors
+        dout = dout.contiguous()
+        dy, dbias2 = branch_gradient(dout, keep, ctx.dtype, bias=True)
+        dy = dy.flatten(0, -2)
+        activated, dhidden, dbias1 = gelu_backward(hidden, dy @ weight2.to(ctx.dtype))
+        dweight2 = dy.T @ activated
+        del activated
+        normed = layer_norm_forward(x, norm_weight, norm_bias, ctx.eps, ctx.dtype)[0].flatten(0, -2)
+        dweight1 = dhidden.T @ normed
+        dnormed = dhidden @ weight1.to(ctx.dtype)
+        dx, dnorm_weight, dnorm_bias = layer_norm_backward(dnormed, x, norm_weight, statistics, residual=dout)
+        return (
+            dx,
+            dnorm_weight.to(norm_weight.dtype),
+            dnorm_bias.to(norm_bias.dtype),
+            dweight1.to(weight1.dtype),
+            dbias1.to(bias1.dtype),
+            dweight2.to(weight2.dtype),
+            dbias2.to(ctx.bias2_dtype),
+            None,
+            None,
+            None,
+        )

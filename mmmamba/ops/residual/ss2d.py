@@ -1,0 +1,178 @@
+"""A residual SS2D as one autograd node: ``x + keep * SS2D(LayerNorm(x))``."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..backend import needs_grad
+from ..layer_norm.triton_backward import layer_norm_backward
+from ..layer_norm.triton_forward import layer_norm_forward, merge_and_norm
+from ..selective_scan import triton_path
+from ..selective_scan_2d.triton_op import scan_inputs
+from .autocast import without_autocast
+from .triton_kernels import add_branch, branch_gradient, merge_silu_backward
+
+
+def residual_ss2d(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    in_weight: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor | None,
+    x_proj_weight: Tensor,
+    dt_proj_weight: Tensor,
+    dt_proj_bias: Tensor,
+    A_log: Tensor,
+    D: Tensor,
+    out_norm_weight: Tensor,
+    out_norm_bias: Tensor,
+    out_weight: Tensor,
+    keep: Tensor | None,
+    routes: Tensor,
+    *,
+    eps: float,
+    out_eps: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    """``x + keep * out_weight LayerNorm(scan(silu(conv(in_weight LayerNorm(x)))))``, the scan along K routes, summed.
+
+    Saves the inputs of norms and convolutions and the scan's states for the backward pass, and computes the rest again.
+    No double backward.
+
+    Args:
+        x: (B, H, W, C) on CUDA, fp32, fp16 or bf16.
+        norm_weight: (C,).
+        norm_bias: (C,).
+        in_weight: (E, C).
+        conv_weight: (E, 1, size, size), odd size; depthwise.
+        conv_bias: (E,) or None.
+        x_proj_weight: (K, R + 2N, E); this and the next four as in :func:`mmmamba.ops.selective_scan_2d`.
+        dt_proj_weight: (K, E, R).
+        dt_proj_bias: (K, E).
+        A_log: (K, E, N), A is ``-exp`` of it.
+        D: (K, E).
+        out_norm_weight: (E,).
+        out_norm_bias: (E,).
+        out_weight: (C, E).
+        keep: (B,) fp32, a factor of each image's branch, or None for 1.
+        routes: (K, T) int64.
+        eps: added to the variance in the first norm.
+        out_eps: and in the second.
+        dtype: of maps and matrix products inside; states and sums are fp32.
+
+    Returns:
+        The shape and dtype of ``x``.
+    """
+    tensors = (x.contiguous(), norm_weight, norm_bias, in_weight, conv_weight, conv_bias, x_proj_weight, dt_proj_weight)
+    tensors += (dt_proj_bias, A_log, D, out_norm_weight, out_norm_bias, out_weight, keep, routes)
+    if needs_grad(*tensors):
+        return _ResidualSS2D.apply(*tensors, eps, out_eps, dtype)
+    return _forward(*tensors, eps, out_eps, dtype, save=False)[0]
+
+
+@without_autocast
+def _forward(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    in_weight: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor | None,
+    x_proj_weight: Tensor,
+    dt_proj_weight: Tensor,
+    dt_proj_bias: Tensor,
+    A_log: Tensor,
+    D: Tensor,
+    out_norm_weight: Tensor,
+    out_norm_bias: Tensor,
+    out_weight: Tensor,
+    keep: Tensor | None,
+    routes: Tensor,
+    eps: float,
+    out_eps: float,
+    dtype: torch.dtype,
+    *,
+    save: bool,
+) -> tuple[Tensor, ...]:
+    """The result, and with ``save`` what the backward pass reads."""
+    normed, statistics = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype)
+    u = F.linear(normed, in_weight.to(dtype))
+    c = _depthwise(u, conv_weight.to(dtype), None if conv_bias is None else conv_bias.to(dtype))
+    tokens = F.silu(c).flatten(1, 2)
+    projected = _project(tokens, x_proj_weight.to(dtype))
+    A = -torch.exp(A_log.float())
+    inputs = scan_inputs(tokens, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
+    parts, states = triton_path.forward(*inputs, save_states=save)
+    y, out_statistics, merged = merge_and_norm(parts, out_norm_weight, out_norm_bias, out_eps, dtype, save)
+    out = add_branch(x, F.linear(y, out_weight.to(dtype)), keep)
+    return out, statistics, u, c, projected, states, merged, out_statistics
+
+
+class _ResidualSS2D(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):
+        out, *saved = _forward(*inputs, save=True)
+        ctx.save_for_backward(*inputs[:16], *saved)
+        ctx.options = inputs[16:]
+        return out
+
+    @staticmethod
+    @without_autocast
+    def backward(ctx, dout):
+        eps, out_eps, dtype = ctx.options
+        x, *parameters, keep, routes, statistics, u, c, projected, states, merged, out_statistics = ctx.saved_tensors
+        norm_weight, norm_bias, in_weight, conv_weight, conv_bias, x_proj_weight, *parameters = parameters
+        dt_proj_weight, dt_proj_bias, A_log, D, out_norm_weight, out_norm_bias, out_weight = parameters
+        dout = dout.contiguous()
+
+        dy, _ = branch_gradient(dout, keep, dtype, bias=False)
+        y = layer_norm_forward(merged, out_norm_weight, out_norm_bias, out_eps, dtype)[0]
+        dout_weight = _product_over_pixels(dy, y)
+        dy = dy @ out_weight.to(dtype)
+        dmerged, dout_norm_weight, dout_norm_bias = layer_norm_backward(dy, merged, out_norm_weight, out_statistics)
+
+        tokens = F.silu(c).flatten(1, 2)
+        A = -torch.exp(A_log.float())
+        inputs = scan_inputs(tokens, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
+        dtokens, _, dprojected, ddt_weight, ddt_bias, dA, dD = triton_path.backward(dmerged, states, *inputs)
+        dx_proj_weight = _product_over_pixels(dprojected.flatten(2), tokens).view(x_proj_weight.shape)
+        through_projection = dprojected.flatten(2) @ x_proj_weight.to(dtype).flatten(0, 1)
+        dc = merge_silu_backward(dtokens, through_projection, c)
+
+        du, dconv_weight, dconv_bias = _depthwise_backward(dc, u, conv_weight.to(dtype), conv_bias is not None)
+        normed = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype)[0]
+        din_weight = _product_over_pixels(du, normed)
+        dnormed = du @ in_weight.to(dtype)
+        dx, dnorm_weight, dnorm_bias = layer_norm_backward(dnormed, x, norm_weight, statistics, residual=dout)
+        gradients = (dnorm_weight, dnorm_bias, din_weight, dconv_weight, dconv_bias, dx_proj_weight, ddt_weight)
+        gradients += (ddt_bias, dA * A, dD, dout_norm_weight, dout_norm_bias, dout_weight)
+        cast = (g if g is None else g.to(p.dtype) for g, p in zip(gradients, ctx.saved_tensors[1:14], strict=True))
+        return dx, *cast, None, None, None, None, None
+
+
+def _project(tokens: Tensor, x_proj_weight: Tensor) -> Tensor:
+    """(B, L, E) to (B, L, K, R + 2N)."""
+    return F.linear(tokens, x_proj_weight.flatten(0, 1)).unflatten(2, x_proj_weight.shape[:2])
+
+
+def _product_over_pixels(a: Tensor, b: Tensor) -> Tensor:
+    """(..., M), (..., N) to (M, N), summed over the rest."""
+    return a.flatten(0, -2).T @ b.flatten(0, -2)
+
+
+def _depthwise(u: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Depthwise convolution of a map (B, H, W, E) that keeps its size and layout."""
+    padding, channels = weight.shape[-1] // 2, weight.shape[0]
+    c = F.conv2d(u.permute(0, 3, 1, 2), weight, bias, padding=padding, groups=channels)
+    return c.permute(0, 2, 3, 1).contiguous()  # cuDNN keeps channels last; elsewhere this copies
+
+
+def _depthwise_backward(dc: Tensor, u: Tensor, weight: Tensor, has_bias: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gradients of the map, in its layout, of the weight and of the bias."""
+    padding, channels = weight.shape[-1] // 2, weight.shape[0]
+    du, dweight, dbias = torch.ops.aten.convolution_backward(
+        *(dc.permute(0, 3, 1, 2), u.permute(0, 3, 1, 2), weight, [channels] if has_bias else None),
+        *([1, 1], [padding, padding], [1, 1], False, [0, 0], channels, [True, True, has_bias]),
+    )
+    return du.permute(0, 2, 3, 1).contiguous(), dweight, dbias

@@ -1,0 +1,145 @@
+"""What is elementwise in a residual branch, in Triton: each kernel reads and writes every value once.
+
+Gradients of biases are sums over rows. A program walks a share of the rows and keeps the sums of its columns; the
+launcher adds the shares: no atomics, the same result on every run.
+"""
+
+import torch
+import triton
+from torch import Tensor
+from triton import language as tl
+
+from ..sizes import cdiv
+
+# Programs that fill the 132 SMs of an H100 or H200 eight times over; the sums of their shares are still cheap to add.
+_PROGRAMS = 1056
+_BLOCK = 2048
+_ROWS = dict(BLOCK_M=16, BLOCK_N=128)
+
+SQRT_HALF = tl.constexpr(0.7071067811865476)
+NORMAL_PEAK = tl.constexpr(0.3989422804014327)  # 1 / sqrt(2 pi)
+LOG2E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def add_branch_kernel(x_ptr, y_ptr, keep_ptr, out_ptr, size, BLOCK: tl.constexpr):
+    image = tl.program_id(1).to(tl.int64)
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = i < size
+    offsets = image * size + i
+    y = tl.load(y_ptr + offsets, mask=inside).to(tl.float32)
+    if keep_ptr is not None:
+        y *= tl.load(keep_ptr + image)
+    x = tl.load(x_ptr + offsets, mask=inside).to(tl.float32)
+    tl.store(out_ptr + offsets, (x + y).to(out_ptr.dtype.element_ty), mask=inside)
+
+
+def add_branch(x: Tensor, y: Tensor, keep: Tensor | None) -> Tensor:
+    """``x + keep * y`` in the dtype of ``x``, for contiguous maps (B, ...) and ``keep`` (B,), fp32, or None for 1."""
+    out = torch.empty_like(x)
+    size = x.numel() // x.shape[0]
+    add_branch_kernel[cdiv(size, _BLOCK), x.shape[0]](x, y, keep, out, size, BLOCK=_BLOCK)
+    return out
+
+
+@triton.jit
+def branch_gradient_kernel(
+    dy_ptr, keep_ptr, out_ptr, sums_ptr, M, N, rows, tiles, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
+):
+    share = tl.program_id(1).to(tl.int64)
+    n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    for i in range(tiles):
+        m = (share * tiles + i) * BLOCK_M + tl.arange(0, BLOCK_M)
+        inside = (m < M)[:, None] & (n < N)[None, :]
+        offsets = m[:, None] * N + n[None, :]
+        dy = tl.load(dy_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+        if keep_ptr is not None:
+            dy *= tl.load(keep_ptr + m // rows, mask=m < M, other=0.0)[:, None]
+        sums += dy
+        tl.store(out_ptr + offsets, dy.to(out_ptr.dtype.element_ty), mask=inside)
+    if sums_ptr is not None:
+        tl.store(sums_ptr + share * N + n, tl.sum(sums, 0), mask=n < N)
+
+
+def branch_gradient(dy: Tensor, keep: Tensor | None, dtype: torch.dtype, bias: bool) -> tuple[Tensor, Tensor | None]:
+    """``keep * dy`` in ``dtype``, and its sum over all pixels, (C,) fp32, if there is a ``bias`` to get it.
+
+    Args:
+        dy: (B, H, W, C), contiguous.
+        keep: (B,) fp32, or None for 1.
+        dtype: of the result.
+        bias: whether sums are asked for.
+    """
+    out = torch.empty_like(dy, dtype=dtype)
+    pixels, channels = dy.numel() // dy.shape[-1], dy.shape[-1]
+    grid, tiles, sums = _shares(dy, pixels, channels)
+    sums = sums if bias else None
+    rows = pixels // dy.shape[0]
+    branch_gradient_kernel[grid](dy, keep, out, sums, pixels, channels, rows, tiles, **_ROWS)
+    return out, sums.sum(0) if bias else None
+
+
+@triton.jit
+def gelu_backward_kernel(
+    h_ptr, da_ptr, a_ptr, dh_ptr, sums_ptr, M, N, tiles, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
+):
+    share = tl.program_id(1).to(tl.int64)
+    n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    for i in range(tiles):
+        m = (share * tiles + i) * BLOCK_M + tl.arange(0, BLOCK_M)
+        inside = (m < M)[:, None] & (n < N)[None, :]
+        offsets = m[:, None] * N + n[None, :]
+        h = tl.load(h_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+        da = tl.load(da_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+        cdf = 0.5 + 0.5 * tl.math.erf(h * SQRT_HALF)
+        dh = da * (cdf + h * NORMAL_PEAK * tl.exp2(h * h * (-0.5 * LOG2E)))
+        sums += dh
+        tl.store(a_ptr + offsets, (h * cdf).to(a_ptr.dtype.element_ty), mask=inside)
+        tl.store(dh_ptr + offsets, dh.to(dh_ptr.dtype.element_ty), mask=inside)
+    tl.store(sums_ptr + share * N + n, tl.sum(sums, 0), mask=n < N)
+
+
+def gelu_backward(h: Tensor, da: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For ``a = gelu(h)``, erf form, contiguous (M, N): ``a`` again, the gradient of ``h``, and its sum (N,) fp32."""
+    a, dh = torch.empty_like(h), torch.empty_like(h)
+    grid, tiles, sums = _shares(h, *h.shape)
+    gelu_backward_kernel[grid](h, da, a, dh, sums, *h.shape, tiles, **_ROWS)
+    return a, dh, sums.sum(0)
+
+
+@triton.jit
+def merge_silu_backward_kernel(dx_ptr, projected_ptr, c_ptr, dc_ptr, size, PARTS: tl.constexpr, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = i < size
+    grad = tl.load(projected_ptr + i, mask=inside, other=0.0).to(tl.float32)
+    for _ in tl.static_range(PARTS):
+        grad += tl.load(dx_ptr + i, mask=inside, other=0.0).to(tl.float32)
+        dx_ptr += size
+    c = tl.load(c_ptr + i, mask=inside, other=0.0).to(tl.float32)
+    s = 1.0 / (1.0 + tl.exp2(c * -LOG2E))
+    tl.store(dc_ptr + i, (grad * s * (1.0 + c * (1.0 - s))).to(dc_ptr.dtype.element_ty), mask=inside)
+
+
+def merge_silu_backward(dx: Tensor, through_projection: Tensor, c: Tensor) -> Tensor:
+    """Gradient of ``c`` where the routes read ``silu(c)``.
+
+    Args:
+        dx: (K, ...), what each route gives to ``silu(c)``.
+        through_projection: the shape of ``c``, what the projection gives to it.
+        c: what went into SiLU. All contiguous.
+    """
+    dc = torch.empty_like(c)
+    grid = (cdiv(c.numel(), _BLOCK),)
+    merge_silu_backward_kernel[grid](dx, through_projection, c, dc, c.numel(), PARTS=len(dx), BLOCK=_BLOCK)
+    return dc
+
+
+def _shares(x: Tensor, rows: int, columns: int) -> tuple[tuple[int, int], int, Tensor]:
+    """The grid over blocks of columns and shares of the rows, tiles in a share, and memory for each share's sums."""
+    blocks = cdiv(columns, _ROWS['BLOCK_N'])
+    row_tiles = cdiv(rows, _ROWS['BLOCK_M'])
+    tiles = cdiv(row_tiles, max(1, _PROGRAMS // blocks))
+    shares = cdiv(row_tiles, tiles)
+    return (blocks, shares), tiles, x.new_empty((shares, columns), dtype=torch.float32)
