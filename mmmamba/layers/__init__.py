@@ -1,5 +1,6 @@
 from .attention import Attention
 from .channel_gate import ChannelGate
+from .channel_mixer import SelectiveChannelMixer
 from .downsample import ConvDownsample, PatchMerging
 from .einfft import EinFFT
 from .extra_tokens import ExtraTokens, insert_tokens, split_tokens, token_places
@@ -41,6 +42,7 @@ __all__ = [
     'PositionEmbed',
     'RMSNorm',
     'RotaryEmbed',
+    'SelectiveChannelMixer',
     'SqueezeExcite',
     'add_mlp',
     'add_ss2d',

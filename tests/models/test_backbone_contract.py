@@ -88,6 +88,7 @@ CASES = {
     'LocalVim': Case(
         dict(embed_dims=16, num_layers=3, img_size=(32, 48), patch_size=8, d_state=4), out_indices=(0, 1, 2)
     ),
+    'ViM2': Case(dict(embed_dims=[16, 24, 32, 40], depths=[2, 2, 1, 2], grid=3, d_state=4), published=False),
     'Vim': Case(
         dict(embed_dims=16, num_layers=3, img_size=(32, 48), patch_size=8, stride=8, d_state=4), out_indices=(0, 1, 2)
     ),

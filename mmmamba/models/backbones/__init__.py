@@ -13,6 +13,7 @@ from .plain_mamba import PlainMamba
 from .rsmamba import RSMamba
 from .simba import SiMBA
 from .vim import Vim
+from .vim2 import ViM2
 from .vim_f import VimF
 from .vmamba import VMamba
 
@@ -32,6 +33,7 @@ __all__ = [
     'RSMamba',
     'SiMBA',
     'VMamba',
+    'ViM2',
     'Vim',
     'VimF',
 ]

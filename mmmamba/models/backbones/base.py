@@ -145,6 +145,8 @@ def resolve_arch(
     published: Mapping[str, Mapping],
     defaults: Mapping,
     choices: Mapping[str, Collection] | None = None,
+    *,
+    per_stage: Collection[str] = (),
 ) -> dict:
     """Every key of ``defaults`` for a published name or a dict.
 
@@ -153,9 +155,11 @@ def resolve_arch(
         published: its table of architectures.
         defaults: what a dict may say, and what holds where it does not; None where it has to.
         choices: values that exist, for keys with few of them.
+        per_stage: keys whose value has a number for each stage, beside ``embed_dims`` and ``depths``.
 
     Raises:
-        ValueError: if the name or a key is unknown, one is missing, or a value is not one that exists.
+        ValueError: if the name or a key is unknown, one is missing, a value is not one that exists, or the stages do
+            not agree.
     """
     if isinstance(arch, str):
         if arch not in published:
@@ -174,6 +178,9 @@ def resolve_arch(
     for key, known in (choices or {}).items():
         if arch[key] not in known:
             raise ValueError(f'arch: {key} {arch[key]!r} is not one of {sorted(known)}')
+    for key in per_stage:
+        if len(arch[key]) != len(arch['depths']):
+            raise ValueError(f'arch: {key} {arch[key]} needs a number for each of {len(arch["depths"])} stages')
     return arch
 
 

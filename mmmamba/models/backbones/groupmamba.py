@@ -116,11 +116,7 @@ def resolve_arch(arch: str | dict) -> dict:
     Raises:
         ValueError: if the name or a key is unknown, or the stages do not agree.
     """
-    arch = base.resolve_arch(arch, ARCH, ARCH_DEFAULTS)
-    stages, ratios = len(arch['depths']), arch['mlp_ratios']
-    if len(ratios) != stages:
-        raise ValueError(f'arch: mlp_ratios {ratios} needs a number for each of {stages} stages')
-    return arch
+    return base.resolve_arch(arch, ARCH, ARCH_DEFAULTS, per_stage=('mlp_ratios',))
 
 
 def init_conv(module: nn.Module) -> None:

@@ -189,11 +189,7 @@ def resolve_arch(arch: str | dict) -> dict:
     Raises:
         ValueError: if the name or a key is unknown, or the stages do not agree.
     """
-    arch = base.resolve_arch(arch, ARCH, ARCH_DEFAULTS)
-    for key in ('num_heads', 'mlp_ratios'):
-        if len(arch[key]) != len(arch['depths']):
-            raise ValueError(f'arch: {key} {arch[key]} needs a number for each of {len(arch["depths"])} stages')
-    return arch
+    return base.resolve_arch(arch, ARCH, ARCH_DEFAULTS, per_stage=('num_heads', 'mlp_ratios'))
 
 
 def _mixer(arch: dict, stage: int) -> nn.Module:

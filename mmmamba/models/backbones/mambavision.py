@@ -272,11 +272,7 @@ def resolve_arch(arch: str | dict) -> dict:
     Raises:
         ValueError: if the name or a key is unknown, or the stages do not agree.
     """
-    resolved = base.resolve_arch(arch, ARCH, ARCH_DEFAULTS)
-    for key in ('num_heads', 'window_sizes'):
-        if len(resolved[key]) != len(resolved['depths']):
-            raise ValueError(f'arch: {key} {resolved[key]} needs a number for each of {len(resolved["depths"])} stages')
-    return resolved
+    return base.resolve_arch(arch, ARCH, ARCH_DEFAULTS, per_stage=('num_heads', 'window_sizes'))
 
 
 def _block(arch: dict, stage: int, index: int, scan: ScanSpec, drop_path_rate: float) -> nn.Module:

@@ -178,12 +178,8 @@ def resolve_arch(arch: str | dict) -> dict:
     Raises:
         ValueError: if the name or a key is unknown, a value is not one that exists, or the stages do not agree.
     """
-    arch = base.resolve_arch(arch, ARCH, ARCH_DEFAULTS, dict(channel_mixer=CHANNEL_MIXERS))
-    if len(arch['mlp_ratios']) != len(arch['depths']):
-        raise ValueError(
-            f'arch: mlp_ratios {arch["mlp_ratios"]} needs a number for each of {len(arch["depths"])} stages'
-        )
-    return arch
+    choices = dict(channel_mixer=CHANNEL_MIXERS)
+    return base.resolve_arch(arch, ARCH, ARCH_DEFAULTS, choices, per_stage=('mlp_ratios',))
 
 
 def _channel_mixer(arch: dict, stage: int) -> nn.Module:

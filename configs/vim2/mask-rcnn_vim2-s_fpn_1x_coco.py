@@ -1,0 +1,4 @@
+# Mask R-CNN with ViM2-S on COCO, 12 epochs.
+_base_ = './mask-rcnn_vim2-t_fpn_1x_coco.py'
+
+model = dict(backbone=dict(arch='small', drop_path_rate=0.3))

@@ -1,0 +1,4 @@
+# ViM2-S on ImageNet-1k, 300 epochs at batch 8x128.
+_base_ = './vim2-t_8xb128-300e_in1k.py'
+
+model = dict(backbone=dict(arch='small', drop_path_rate=0.3))
