@@ -1,13 +1,13 @@
 """Reading a config and turning command-line flags into config entries, the same for mmdet, mmseg and mmpretrain."""
 
 import copy
-import difflib
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.utils import import_modules_from_strings
 
+from mmmamba.engine.config_files import find_config
 from mmmamba.engine.errors import UserError
 
 LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
@@ -38,7 +38,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config of mmdet, mmseg or mmpretrain.
 
     Args:
-        path: the file.
+        path: the file, or the name of a config of ours.
         options: entries that override it, by dotted name, as ``--cfg-options`` gives them.
 
     Returns:
@@ -47,8 +47,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
     Raises:
         UserError: if the file is missing, cannot be parsed, or names none of the three libraries.
     """
-    if not Path(path).is_file():
-        raise UserError(f'config {path!r} does not exist{_suggestion(path)}')
+    path = str(find_config(path))
     try:
         cfg = Config.fromfile(path)
     except (FileNotFoundError, ImportError, KeyError, SyntaxError, TypeError, ValueError) as error:
@@ -136,13 +135,6 @@ def draw_predictions(cfg: Config, folder: str) -> None:
     else:
         hook = {**hook, 'enable': True, 'interval': 1, 'out_dir': folder}
     cfg.merge_from_dict({'default_hooks.visualization': hook})
-
-
-def _suggestion(path: str) -> str:
-    folder = Path(path).parent
-    known = [str(file) for file in folder.glob('*.py')] or [str(file) for file in Path('configs').glob('[!_]*/*.py')]
-    close = difflib.get_close_matches(path, known, n=3)
-    return f'; did you mean {" or ".join(close)}?' if close else f'; configs in {folder}: {len(known)}'
 
 
 def _set_dataloader_defaults(cfg: Config) -> None:
