@@ -14,7 +14,7 @@ HAS_TRITON = find_spec('triton') is not None
 
 # Read once: ``torch.compile`` traces through the choice and cannot trace an environment look-up.
 _preferred = os.environ.get('MMMAMBA_BACKEND', 'auto')
-_INTERPRETS_TRITON = os.environ.get('TRITON_INTERPRET') == '1'
+INTERPRETS_TRITON = os.environ.get('TRITON_INTERPRET') == '1'
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def resolve_backend(name: str, device: torch.device) -> str:
         raise ModuleNotFoundError("backend 'numba' needs the package numba: pip install numba, or use 'torch'")
     if name == 'triton' and not HAS_TRITON:
         raise ModuleNotFoundError("backend 'triton' needs the package triton: pip install triton, or use 'torch'")
-    if name == 'triton' and device.type != 'cuda' and not _INTERPRETS_TRITON:
+    if name == 'triton' and device.type != 'cuda' and not INTERPRETS_TRITON:
         raise ValueError(
             f"backend 'triton' runs on CUDA, but the tensors are on {device}; use 'auto' or 'torch', or set "
             'TRITON_INTERPRET=1 before Python starts to run its kernels on the CPU, slowly'

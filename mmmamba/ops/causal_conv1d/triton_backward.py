@@ -9,6 +9,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from ..launch import launch
 from ..sizes import cdiv, next_power_of_2
 from .triton_forward import BLOCK_D, BLOCK_L, convolve, load_steps
 
@@ -79,7 +80,9 @@ def causal_conv1d_backward(
     dweight = x.new_empty((batch * grid[0], *weight.shape), dtype=torch.float32)
     dbias = x.new_empty((batch * grid[0], channels), dtype=torch.float32)
     width = weight.shape[1]
-    causal_conv1d_backward_kernel[grid](
+    launch(
+        causal_conv1d_backward_kernel,
+        grid,
         dy.contiguous(),
         x,
         weight.contiguous(),

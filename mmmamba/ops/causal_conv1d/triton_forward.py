@@ -5,6 +5,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from ..launch import launch
 from ..sizes import cdiv
 
 BLOCK_L = 32
@@ -64,7 +65,7 @@ def causal_conv1d_forward(x: Tensor, weight: Tensor, bias: Tensor | None, silu: 
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     grid = (cdiv(length, BLOCK_L), cdiv(channels, BLOCK_D), batch)
     strides = (x.stride(0), x.stride(1))
-    causal_conv1d_forward_kernel[grid](
-        x, weight.contiguous(), bias, y, length, channels, *strides, weight.shape[1], silu, reverse, BLOCK_L, BLOCK_D
-    )
+    inputs = (x, weight.contiguous(), bias)
+    sizes = (length, channels, *strides, weight.shape[1], silu, reverse, BLOCK_L, BLOCK_D)
+    launch(causal_conv1d_forward_kernel, grid, *inputs, y, *sizes)
     return y

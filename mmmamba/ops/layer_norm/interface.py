@@ -69,7 +69,7 @@ def _(x, weight, bias, eps, dtype):
     return y, x.new_empty((2, x.numel() // x.shape[-1]), dtype=torch.float32)
 
 
-def _backward(dy: Tensor, x: Tensor, weight: Tensor | None, statistics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _backward(dy: Tensor, x: Tensor, weight: Tensor | None, statistics: Tensor) -> tuple[Tensor, Tensor]:
     from . import triton_backward
 
     return triton_backward.layer_norm_backward(dy.contiguous(), x.contiguous(), weight, statistics)
@@ -80,9 +80,8 @@ _layer_norm_backward_op = torch.library.custom_op('mmmamba::layer_norm_triton_ba
 
 @_layer_norm_backward_op.register_fake
 def _(dy, x, weight, statistics):
-    sums = x.new_empty(2, x.shape[-1], dtype=torch.float32)
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
-    return dx, torch.empty_like(sums[0]), torch.empty_like(sums[1])
+    return dx, x.new_empty(2, x.shape[-1], dtype=torch.float32)
 
 
 def _save_for_backward(ctx, inputs, output):
@@ -93,7 +92,7 @@ def _save_for_backward(ctx, inputs, output):
 
 
 def _gradients(ctx, dy, _, run=_layer_norm_backward_op):
-    dx, *dparameters = run(dy, *ctx.saved_tensors)
+    dx, dparameters = run(dy, *ctx.saved_tensors)
     dparameters = (None if dtype is None else p.to(dtype) for p, dtype in zip(dparameters, ctx.dtypes, strict=True))
     return dx, *dparameters, None, None
 

@@ -8,6 +8,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from ..launch import launch
 from ..sizes import cdiv
 from .triton_forward import rows_of_a_program
 
@@ -23,8 +24,7 @@ def layer_norm_backward_kernel(
     statistics_ptr,
     residual_ptr,
     dx_ptr,
-    dweight_ptr,
-    dbias_ptr,
+    sums_ptr,
     M,
     C,
     tiles,
@@ -57,14 +57,14 @@ def layer_norm_backward_kernel(
         if residual_ptr is not None:
             dx += tl.load(residual_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
         tl.store(dx_ptr + offsets, dx.to(dx_ptr.dtype.element_ty), mask=inside)
-    tl.store(dweight_ptr + pid * C + c, tl.sum(dweight, 0), mask=in_row)
-    tl.store(dbias_ptr + pid * C + c, tl.sum(dbias, 0), mask=in_row)
+    tl.store(sums_ptr + pid * 2 * C + c, tl.sum(dweight, 0), mask=in_row)
+    tl.store(sums_ptr + (pid * 2 + 1) * C + c, tl.sum(dbias, 0), mask=in_row)
 
 
 def layer_norm_backward(
     dy: Tensor, x: Tensor, weight: Tensor | None, statistics: Tensor, residual: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of ``x``, in its dtype, and of weight and bias, fp32, for contiguous ``dy`` and ``x`` (..., C).
+) -> tuple[Tensor, Tensor]:
+    """Gradients of ``x``, in its dtype, and of weight and bias, (2, C) fp32, for contiguous ``dy`` and ``x`` (..., C).
 
     ``residual``, contiguous of the shape of ``x``, is added to the gradient of ``x``.
     """
@@ -73,8 +73,9 @@ def layer_norm_backward(
     block_m, block_c, num_warps = rows_of_a_program(channels)
     tiles = cdiv(cdiv(rows, block_m), _SHARES)
     shares = cdiv(rows, block_m * tiles)
-    dweight, dbias = x.new_empty((2, shares, channels), dtype=torch.float32)
+    sums = x.new_empty((shares, 2, channels), dtype=torch.float32)
     sizes = dict(BLOCK_M=block_m, BLOCK_C=block_c, num_warps=num_warps)
     inputs = (dy, x, weight, statistics, residual)
-    layer_norm_backward_kernel[(shares,)](*inputs, dx, dweight, dbias, rows, channels, tiles, **sizes)
-    return dx, dweight.sum(0), dbias.sum(0)
+    outputs = (dx, sums)
+    launch(layer_norm_backward_kernel, (shares,), *inputs, *outputs, rows, channels, tiles, **sizes)
+    return dx, sums.sum(0)

@@ -5,6 +5,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from ..launch import launch
 from ..sizes import cdiv, next_power_of_2
 
 
@@ -77,7 +78,8 @@ def _launch(
     block_m, block_c, num_warps = rows_of_a_program(channels)
     grid = (cdiv(rows, block_m),)
     sizes = dict(PARTS=parts, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=num_warps)
-    layer_norm_forward_kernel[grid](x, weight, bias, y, statistics, merged, rows, channels, eps, **sizes)
+    inputs = (x, weight, bias, y, statistics, merged, rows, channels, eps)
+    launch(layer_norm_forward_kernel, grid, *inputs, **sizes)
     return y, statistics
 
 

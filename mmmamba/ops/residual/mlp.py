@@ -61,46 +61,36 @@ def _forward(
     keep: Tensor | None,
     eps: float,
     dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The result, the statistics of the norm, and the hidden rows before the activation, (M, hidden)."""
+) -> tuple[Tensor, ...]:
+    """The result, and what the backward pass reads: statistics, hidden rows before the activation, cast weights."""
+    weight1, weight2 = weight1.to(dtype), weight2.to(dtype)
     normed, statistics = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype)
-    hidden = F.linear(normed.flatten(0, -2), weight1.to(dtype), bias1.to(dtype))
-    y = F.linear(F.gelu(hidden), weight2.to(dtype), bias2.to(dtype))
-    return add_branch(x, y, keep), statistics, hidden
+    hidden = F.linear(normed.flatten(0, -2), weight1, bias1.to(dtype))
+    y = F.linear(F.gelu(hidden), weight2, bias2.to(dtype))
+    return add_branch(x, y, keep), statistics, hidden, weight1, weight2
 
 
 class _ResidualMlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *inputs):
-        out, statistics, hidden = _forward(*inputs)
-        ctx.save_for_backward(*inputs[:6], inputs[7], statistics, hidden)
-        ctx.eps, ctx.dtype = inputs[8:]
-        ctx.bias2_dtype = inputs[6].dtype
+        out, *saved = _forward(*inputs)
+        x, norm_weight, norm_bias, *parameters, keep, ctx.eps, ctx.dtype = inputs
+        ctx.save_for_backward(x, norm_weight, norm_bias, keep, *saved)
+        ctx.dtypes = [p.dtype for p in (norm_weight, norm_bias, *parameters)]
         return out
 
     @staticmethod
     @without_autocast
     def backward(ctx, dout):
-        x, norm_weight, norm_bias, weight1, bias1, weight2, keep, statistics, hidden = ctx.saved_tensors
+        x, norm_weight, norm_bias, keep, statistics, hidden, weight1, weight2 = ctx.saved_tensors
         dout = dout.contiguous()
         dy, dbias2 = branch_gradient(dout, keep, ctx.dtype, bias=True)
         dy = dy.flatten(0, -2)
-        activated, dhidden, dbias1 = gelu_backward(hidden, dy @ weight2.to(ctx.dtype))
+        activated, dhidden, dbias1 = gelu_backward(hidden, dy @ weight2)
         dweight2 = dy.T @ activated
         del activated
         normed = layer_norm_forward(x, norm_weight, norm_bias, ctx.eps, ctx.dtype)[0].flatten(0, -2)
         dweight1 = dhidden.T @ normed
-        dnormed = dhidden @ weight1.to(ctx.dtype)
-        dx, dnorm_weight, dnorm_bias = layer_norm_backward(dnormed, x, norm_weight, statistics, residual=dout)
-        return (
-            dx,
-            dnorm_weight.to(norm_weight.dtype),
-            dnorm_bias.to(norm_bias.dtype),
-            dweight1.to(weight1.dtype),
-            dbias1.to(bias1.dtype),
-            dweight2.to(weight2.dtype),
-            dbias2.to(ctx.bias2_dtype),
-            None,
-            None,
-            None,
-        )
+        dx, dnorm = layer_norm_backward(dhidden @ weight1, x, norm_weight, statistics, residual=dout)
+        gradients = (*dnorm, dweight1, dbias1, dweight2, dbias2)
+        return dx, *(g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True)), None, None, None

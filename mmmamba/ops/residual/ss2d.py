@@ -96,58 +96,63 @@ def _forward(
     save: bool,
 ) -> tuple[Tensor, ...]:
     """The result, and with ``save`` what the backward pass reads."""
+    in_weight, conv_weight, x_proj_weight, out_weight = (
+        weight.to(dtype) for weight in (in_weight, conv_weight, x_proj_weight, out_weight)
+    )
     normed, statistics = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype)
-    u = F.linear(normed, in_weight.to(dtype))
-    c = _depthwise(u, conv_weight.to(dtype), None if conv_bias is None else conv_bias.to(dtype))
+    u = F.linear(normed, in_weight)
+    c = _depthwise(u, conv_weight, None if conv_bias is None else conv_bias.to(dtype))
     tokens = F.silu(c).flatten(1, 2)
-    projected = _project(tokens, x_proj_weight.to(dtype))
+    projected = _project(tokens, x_proj_weight)
     A = -torch.exp(A_log.float())
     inputs = scan_inputs(tokens, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
     parts, states = triton_path.forward(*inputs, save_states=save)
     y, out_statistics, merged = merge_and_norm(parts, out_norm_weight, out_norm_bias, out_eps, dtype, save)
-    out = add_branch(x, F.linear(y, out_weight.to(dtype)), keep)
-    return out, statistics, u, c, projected, states, merged, out_statistics
+    out = add_branch(x, F.linear(y, out_weight), keep)
+    if not save:
+        return (out,)
+    maps = (statistics, u, c, projected, states, merged, out_statistics)
+    return out, *maps, in_weight, conv_weight, x_proj_weight, out_weight, A
 
 
 class _ResidualSS2D(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *inputs):
+        tensors, ctx.options = inputs[:16], inputs[16:]
         out, *saved = _forward(*inputs, save=True)
-        ctx.save_for_backward(*inputs[:16], *saved)
-        ctx.options = inputs[16:]
+        x, norm_weight, norm_bias, _, _, _, _, dt_weight, dt_bias, _, D, *out_norm, _, keep, routes = tensors
+        ctx.save_for_backward(x, norm_weight, norm_bias, dt_weight, dt_bias, D, *out_norm, keep, routes, *saved)
+        ctx.dtypes = [None if p is None else p.dtype for p in tensors[1:14]]
         return out
 
     @staticmethod
     @without_autocast
     def backward(ctx, dout):
         eps, out_eps, dtype = ctx.options
-        x, *parameters, keep, routes, statistics, u, c, projected, states, merged, out_statistics = ctx.saved_tensors
-        norm_weight, norm_bias, in_weight, conv_weight, conv_bias, x_proj_weight, *parameters = parameters
-        dt_proj_weight, dt_proj_bias, A_log, D, out_norm_weight, out_norm_bias, out_weight = parameters
+        x, norm_weight, norm_bias, dt_weight, dt_bias, D, out_norm_weight, out_norm_bias, *rest = ctx.saved_tensors
+        keep, routes, statistics, u, c, projected, states, merged, out_statistics, *weights = rest
+        in_weight, conv_weight, x_proj_weight, out_weight, A = weights
         dout = dout.contiguous()
 
         dy, _ = branch_gradient(dout, keep, dtype, bias=False)
         y = layer_norm_forward(merged, out_norm_weight, out_norm_bias, out_eps, dtype)[0]
         dout_weight = _product_over_pixels(dy, y)
-        dy = dy @ out_weight.to(dtype)
-        dmerged, dout_norm_weight, dout_norm_bias = layer_norm_backward(dy, merged, out_norm_weight, out_statistics)
+        dmerged, dout_norm = layer_norm_backward(dy @ out_weight, merged, out_norm_weight, out_statistics)
 
         tokens = F.silu(c).flatten(1, 2)
-        A = -torch.exp(A_log.float())
-        inputs = scan_inputs(tokens, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
+        inputs = scan_inputs(tokens, projected, routes, dt_weight, dt_bias, A, D)
         dtokens, _, dprojected, ddt_weight, ddt_bias, dA, dD = triton_path.backward(dmerged, states, *inputs)
-        dx_proj_weight = _product_over_pixels(dprojected.flatten(2), tokens).view(x_proj_weight.shape)
-        through_projection = dprojected.flatten(2) @ x_proj_weight.to(dtype).flatten(0, 1)
-        dc = merge_silu_backward(dtokens, through_projection, c)
+        dprojected = dprojected.flatten(2)
+        dx_proj_weight = _product_over_pixels(dprojected, tokens).view(x_proj_weight.shape)
+        dc = merge_silu_backward(dtokens, dprojected @ x_proj_weight.flatten(0, 1), c)
 
-        du, dconv_weight, dconv_bias = _depthwise_backward(dc, u, conv_weight.to(dtype), conv_bias is not None)
+        du, dconv_weight, dconv_bias = _depthwise_backward(dc, u, conv_weight, ctx.dtypes[4] is not None)
         normed = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype)[0]
         din_weight = _product_over_pixels(du, normed)
-        dnormed = du @ in_weight.to(dtype)
-        dx, dnorm_weight, dnorm_bias = layer_norm_backward(dnormed, x, norm_weight, statistics, residual=dout)
-        gradients = (dnorm_weight, dnorm_bias, din_weight, dconv_weight, dconv_bias, dx_proj_weight, ddt_weight)
-        gradients += (ddt_bias, dA * A, dD, dout_norm_weight, dout_norm_bias, dout_weight)
-        cast = (g if g is None else g.to(p.dtype) for g, p in zip(gradients, ctx.saved_tensors[1:14], strict=True))
+        dx, dnorm = layer_norm_backward(du @ in_weight, x, norm_weight, statistics, residual=dout)
+        gradients = (*dnorm, din_weight, dconv_weight, dconv_bias, dx_proj_weight, ddt_weight, ddt_bias, dA * A, dD)
+        gradients = (*gradients, *dout_norm, dout_weight)
+        cast = (g if g is None else g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True))
         return dx, *cast, None, None, None, None, None
 
 

@@ -9,6 +9,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from ..launch import launch
 from ..sizes import cdiv
 
 # Programs that fill the 132 SMs of an H100 or H200 eight times over; the sums of their shares are still cheap to add.
@@ -38,7 +39,7 @@ def add_branch(x: Tensor, y: Tensor, keep: Tensor | None) -> Tensor:
     """``x + keep * y`` in the dtype of ``x``, for contiguous maps (B, ...) and ``keep`` (B,), fp32, or None for 1."""
     out = torch.empty_like(x)
     size = x.numel() // x.shape[0]
-    add_branch_kernel[cdiv(size, _BLOCK), x.shape[0]](x, y, keep, out, size, BLOCK=_BLOCK)
+    launch(add_branch_kernel, (cdiv(size, _BLOCK), x.shape[0]), x, y, keep, out, size, BLOCK=_BLOCK)
     return out
 
 
@@ -76,7 +77,7 @@ def branch_gradient(dy: Tensor, keep: Tensor | None, dtype: torch.dtype, bias: b
     grid, tiles, sums = _shares(dy, pixels, channels)
     sums = sums if bias else None
     rows = pixels // dy.shape[0]
-    branch_gradient_kernel[grid](dy, keep, out, sums, pixels, channels, rows, tiles, **_ROWS)
+    launch(branch_gradient_kernel, grid, dy, keep, out, sums, pixels, channels, rows, tiles, **_ROWS)
     return out, sums.sum(0) if bias else None
 
 
@@ -105,7 +106,7 @@ def gelu_backward(h: Tensor, da: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """For ``a = gelu(h)``, erf form, contiguous (M, N): ``a`` again, the gradient of ``h``, and its sum (N,) fp32."""
     a, dh = torch.empty_like(h), torch.empty_like(h)
     grid, tiles, sums = _shares(h, *h.shape)
-    gelu_backward_kernel[grid](h, da, a, dh, sums, *h.shape, tiles, **_ROWS)
+    launch(gelu_backward_kernel, grid, h, da, a, dh, sums, *h.shape, tiles, **_ROWS)
     return a, dh, sums.sum(0)
 
 
@@ -132,7 +133,7 @@ def merge_silu_backward(dx: Tensor, through_projection: Tensor, c: Tensor) -> Te
     """
     dc = torch.empty_like(c)
     grid = (cdiv(c.numel(), _BLOCK),)
-    merge_silu_backward_kernel[grid](dx, through_projection, c, dc, c.numel(), PARTS=len(dx), BLOCK=_BLOCK)
+    launch(merge_silu_backward_kernel, grid, dx, through_projection, c, dc, c.numel(), PARTS=len(dx), BLOCK=_BLOCK)
     return dc
 
 

@@ -12,6 +12,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from ..launch import launch
 from ..sizes import cdiv
 from .triton_launch import (
     Config,
@@ -40,6 +41,25 @@ def sum_of_channels(x):
     """(BLOCK_T, BLOCK_C) -> (BLOCK_T,) on the matrix units; shuffles would take five for every step."""
     sixteenth = tl.full((x.shape[1], 16), 0.0625, tl.float32).to(x.dtype)
     return tl.sum(tl.dot(x, sixteenth, input_precision='tf32x3'), 1)
+
+
+@triton.jit
+def grad_of_state(n, dt, dy, C_tile, valid, A, carry, n_index, t, BLOCK_T: tl.constexpr):
+    """The gradient of state ``n`` at each step of a tile, its decay, and ``carry`` with what the step before gets."""
+    C = tl.load(C_tile + n, mask=valid, other=0.0).to(tl.float32)
+    decay = tl.exp2(dt * (row(A, n_index, n) * LOG2E)[None, :])
+    grad = grads_of_states(decay, dy * C[:, None], row(carry, n_index, n), t, BLOCK_T)
+    return grad, decay, with_row(carry, n_index, n, row(decay * grad, t, 0))
+
+
+@triton.jit
+def through_state(n, grad, decay, dt, u, dy, B_tile, valid, saved, E, in_block, t):
+    """What state ``n`` gives, by channel, to dB and dC, to the step size by way of A, and to ``dt * u``."""
+    start = tl.load(saved + n * E, mask=in_block, other=0.0)
+    B = tl.load(B_tile + n, mask=valid, other=0.0).to(tl.float32)
+    drive = dt * u * B[:, None]
+    kept = decay * states_before(decay, drive, start, t)
+    return grad * dt * u, dy * (kept + drive), kept * grad, grad * B[:, None]
 
 
 @triton.jit
@@ -185,27 +205,35 @@ def scan_backward_kernel(
         ddt = tl.zeros_like(u)
         if carries_ptr is None:
             carry = tl.where(tile == last_tile, 0.0, carry)
-        for n in tl.static_range(N):
-            C = tl.load(C_ptr + image * stride_Bb + (p * stride_Bl + n), mask=valid, other=0.0).to(tl.float32)
-            A_n = row(A, n_index, n)
-            decay = tl.exp2(dt * (A_n * LOG2E)[None, :])
-            grad = grads_of_states(decay, dy * C[:, None], row(carry, n_index, n), t, BLOCK_T)
-            carry = with_row(carry, n_index, n, row(decay * grad, t, 0))
+        in_states = ((image * G + g) * route_tiles + tile) * stride_states + c
+        B_tile, C_tile = B_ptr + image * stride_Bb + p * stride_Bl, C_ptr + image * stride_Bb + p * stride_Bl
+        if N == 1:
+            grad, decay, carry = grad_of_state(0, dt, dy, C_tile, valid, A, carry, n_index, t, BLOCK_T)
             if not SUMMARY:
-                in_states = ((image * G + g) * route_tiles + tile) * stride_states + n * E
-                start = tl.load(states_ptr + in_states + c, mask=in_block, other=0.0)
-                B = tl.load(B_ptr + image * stride_Bb + (p * stride_Bl + n), mask=valid, other=0.0).to(tl.float32)
-                kept = decay * states_before(decay, dt * u * B[:, None], start, t)
-                dB = (grad * dt * u).to(DOT)
-                dC = (dy * (kept + dt * u * B[:, None])).to(DOT)
-                kept *= grad
-                driven += grad * B[:, None]
-                ddt += kept * A_n[None, :]
-                dA = with_row(dA, n_index, n, row(dA, n_index, n) + tl.sum(kept * dt, 0))
-                if R == 0 or N > 1:
-                    out = image * stride_dBb + (p * stride_dBl + n)
-                    tl.store(dB_ptr + out, sum_of_channels(dB).to(dB_ptr.dtype.element_ty), mask=valid)
-                    tl.store(dC_ptr + out, sum_of_channels(dC).to(dC_ptr.dtype.element_ty), mask=valid)
+                through = through_state(
+                    0, grad, decay, dt, u, dy, B_tile, valid, states_ptr + in_states, E, in_block, t
+                )
+                dB, dC, kept, driven = through
+                ddt += kept * row(A, n_index, 0)[None, :]
+                dA += tl.sum(kept * dt, 0)[None, :]
+                if R == 0:
+                    out = image * stride_dBb + p * stride_dBl
+                    tl.store(dB_ptr + out, sum_of_channels(dB.to(DOT)).to(dB_ptr.dtype.element_ty), mask=valid)
+                    tl.store(dC_ptr + out, sum_of_channels(dC.to(DOT)).to(dC_ptr.dtype.element_ty), mask=valid)
+        else:
+            # A loop that is not unrolled: its values fit the registers, and 16 states compile as fast as one.
+            for n in range(N):
+                grad, decay, carry = grad_of_state(n, dt, dy, C_tile, valid, A, carry, n_index, t, BLOCK_T)
+                if not SUMMARY:
+                    dB, dC, kept, driven_n = through_state(
+                        n, grad, decay, dt, u, dy, B_tile, valid, states_ptr + in_states, E, in_block, t
+                    )
+                    driven += driven_n
+                    ddt += kept * row(A, n_index, n)[None, :]
+                    dA = with_row(dA, n_index, n, row(dA, n_index, n) + tl.sum(kept * dt, 0))
+                    out = image * stride_dBb + p * stride_dBl + n
+                    tl.store(dB_ptr + out, sum_of_channels(dB.to(DOT)).to(dB_ptr.dtype.element_ty), mask=valid)
+                    tl.store(dC_ptr + out, sum_of_channels(dC.to(DOT)).to(dC_ptr.dtype.element_ty), mask=valid)
         if SUMMARY:
             sum_dt += tl.sum(dt, 0)
         else:
@@ -226,8 +254,8 @@ def scan_backward_kernel(
                 if N == 1:  # dB and dC become two further columns of the same row
                     to_B = tl.where(r[None, :] == R, 1.0, tl.zeros((BLOCK_C, BLOCK_R), tl.float32)).to(DOT)
                     to_C = tl.where(r[None, :] == R + 1, 1.0, tl.zeros((BLOCK_C, BLOCK_R), tl.float32)).to(DOT)
-                    dlow = tl.dot(dB, to_B, dlow, input_precision='tf32x3')
-                    dlow = tl.dot(dC, to_C, dlow, input_precision='tf32x3')
+                    dlow = tl.dot(dB.to(DOT), to_B, dlow, input_precision='tf32x3')
+                    dlow = tl.dot(dC.to(DOT), to_C, dlow, input_precision='tf32x3')
                 columns: tl.constexpr = R + 2 if N == 1 else R
                 out = ddelta_ptr + image * stride_ddeltab + (p[:, None] * stride_ddeltal + r[None, :])
                 tl.store(out, dlow.to(ddelta_ptr.dtype.element_ty), mask=valid[:, None] & (r < columns)[None, :])
@@ -303,9 +331,9 @@ def scan_backward(
     if config.segments > 1:
         carries, sums = segment_buffers(batch, A, config)
         nothing = [None] * len(outputs)
-        scan_backward_kernel[grid](*inputs, None, carries, sums, *nothing, **strides, **arguments, SUMMARY=True)
+        launch(scan_backward_kernel, grid, *inputs, None, carries, sums, *nothing, **strides, **arguments, SUMMARY=True)
         chain_segments(carries, sums, A, reverse=True)
-    scan_backward_kernel[grid](*inputs, carries, None, None, *outputs, **strides, **arguments, SUMMARY=False)
+    launch(scan_backward_kernel, grid, *inputs, carries, None, None, *outputs, **strides, **arguments, SUMMARY=False)
     drows = torch.empty((batch, length, groups, rank + 2 * d_state), dtype=dtypes[2], device=u.device)
     torch.sum(rows.permute(0, 2, 3, 1, 4), 0, out=drows)  # (blocks, G, b, L, ...) -> (b, L, G, ...)
     dweight, dbias, dA, dD = (None if p is None else p.sum(0) for p in (dweight, dbias, dA, dD))

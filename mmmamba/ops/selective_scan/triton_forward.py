@@ -12,6 +12,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from ..launch import launch
 from .triton_launch import (
     SAVED_STEPS,
     Config,
@@ -215,11 +216,33 @@ def scan_forward(
     starts = None
     if config.segments > 1:
         starts, sums = segment_buffers(u.shape[0], A, config)
-        scan_forward_kernel[grid](
-            *inputs, None, y, None, starts, sums, **strides, **arguments, SUMMARY=True, SAVE_T=SAVED_STEPS
+        launch(
+            scan_forward_kernel,
+            grid,
+            *inputs,
+            None,
+            y,
+            None,
+            starts,
+            sums,
+            **strides,
+            **arguments,
+            SUMMARY=True,
+            SAVE_T=SAVED_STEPS,
         )
         chain_segments(starts, sums, A, reverse=False)
-    scan_forward_kernel[grid](
-        *inputs, starts, y, states, None, None, **strides, **arguments, SUMMARY=False, SAVE_T=SAVED_STEPS
+    launch(
+        scan_forward_kernel,
+        grid,
+        *inputs,
+        starts,
+        y,
+        states,
+        None,
+        None,
+        **strides,
+        **arguments,
+        SUMMARY=False,
+        SAVE_T=SAVED_STEPS,
     )
     return y

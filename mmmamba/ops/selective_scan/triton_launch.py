@@ -7,6 +7,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from ..backend import INTERPRETS_TRITON
 from ..sizes import cdiv, next_power_of_2
 
 # The forward pass saves the state before every 16th step; the backward pass recomputes those between. 16 steps fill a
@@ -79,7 +80,7 @@ def launch_arguments(
         SOFTPLUS=softplus,
         EXACT=torch.float32 in (u.dtype, delta.dtype),
         # The interpreter would take the bits of bf16 operands for integers.
-        DOT=tl.float32 if triton.knobs.runtime.interpret else fast_dot.get(delta.dtype, tl.float32),
+        DOT=tl.float32 if INTERPRETS_TRITON else fast_dot.get(delta.dtype, tl.float32),
         WIDE=length * max(row_size, delta.stride(1), B.stride(1)) >= 2**31,
         BLOCK_T=config.BLOCK_T,
         BLOCK_C=config.BLOCK_C,

@@ -9,8 +9,10 @@ back.
 import triton
 from triton import language as tl
 
+from ..backend import INTERPRETS_TRITON
+
 LOG2E = tl.constexpr(1.4426950408889634)
-INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+INTERPRETED = tl.constexpr(INTERPRETS_TRITON)
 
 
 @triton.jit

@@ -4,6 +4,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from ..launch import launch
 from ..sizes import cdiv
 from .triton_math import LOG2E, row, states_before
 
@@ -47,4 +48,4 @@ def chain_segments(ends: Tensor, sums: Tensor, A: Tensor, reverse: bool) -> None
     batch, groups, segments, d_state, channels = ends.shape
     grid = (batch * groups * d_state * cdiv(channels, 32),)
     options = dict(REVERSE=reverse, BLOCK_S=16, BLOCK_C=32, num_warps=1)
-    chain_kernel[grid](ends, sums, A, channels, groups, segments, d_state, **options)
+    launch(chain_kernel, grid, ends, sums, A, channels, groups, segments, d_state, **options)

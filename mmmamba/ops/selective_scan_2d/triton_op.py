@@ -8,6 +8,7 @@ from torch import Tensor
 from .. import eager
 from ..backend import needs_grad
 from ..selective_scan import triton_path
+from .triton_merge import merge
 
 
 def _forward(
@@ -34,8 +35,7 @@ def _forward(
     """
     inputs = scan_inputs(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
     y, states = triton_path.forward(*inputs, save_states=save_states)
-    # The dtype is named because autocast would otherwise sum into fp32.
-    return y.sum(0, dtype=x.dtype), states  # (K, batch, L, E) -> (batch, L, E)
+    return merge(y), states  # (K, batch, L, E) -> (batch, L, E)
 
 
 scan_op = torch.library.custom_op('mmmamba::selective_scan_2d_triton', _forward, mutates_args=())
@@ -63,7 +63,7 @@ def _backward(
     inputs = scan_inputs(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
     dx, _, dprojected, dweight, dbias, dA, dD = triton_path.backward(dy, states, *inputs)
     return (
-        dx.sum(0, dtype=x.dtype),
+        merge(dx),
         dprojected,
         dweight.to(dt_proj_weight.dtype),
         dbias.to(dt_proj_bias.dtype),
