@@ -4,7 +4,7 @@ Importing this file registers two import finders, sets how OpenMP threads wait a
 imports neither torch nor mmcv.
 
 * ``mmcv._ext`` is served from torchvision where the compiled module is missing (`_ExtensionFinder`).
-* Modules that fail or lose precision in the tested stack are mended right after their own import (`MENDS`).
+* Modules that fail, lose precision or run what they read are mended right after their own import (`MENDS`).
 * `stack_problems` compares what is installed with `TESTED`, the ranges of requirements.txt.
 """
 
@@ -245,7 +245,19 @@ def _find_mmseg_configs(config_utils: ModuleType) -> None:
     config_utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
+def _run_no_pickled_code(checkpoint: ModuleType) -> None:
+    """mmengine reads a file that is not plain weights once more, with the code in it; ours is refused instead."""
+
+    def load(file, map_location=None, weights_only=None):
+        from mmmamba.checkpoints.files import read_torch
+
+        return read_torch(file, map_location)
+
+    checkpoint._safe_torch_load = load
+
+
 MENDS = {
+    'mmengine.runner.checkpoint': _run_no_pickled_code,
     'mmengine.config.utils': _find_mmseg_configs,
     'mmpretrain.utils.dependency': _leave_multimodal_out,
     'mmdet.models.roi_heads.roi_extractors.single_level_roi_extractor': _keep_rois_exact,

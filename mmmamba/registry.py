@@ -6,6 +6,7 @@ imported on the first look-up, so importing this file registers nothing and need
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
@@ -15,6 +16,7 @@ from mmengine.registry import Registry
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmmamba', locations=['mmmamba.models'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmmamba', locations=['mmmamba.datasets'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmmamba', locations=['mmmamba.engine'])
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmmamba', locations=['mmmamba.engine'])
 OPTIM_WRAPPERS = Registry(
     'optim_wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='mmmamba', locations=['mmmamba.engine']
 )

@@ -18,3 +18,9 @@ def forget_the_default_scope():
     registry = sys.modules.get('mmengine.registry')
     if registry is not None:
         registry.DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture
+def no_formatting(monkeypatch):
+    """mmengine formats the text of the config for each log and checkpoint, half the time of a tiny run."""
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **style: (text, True))

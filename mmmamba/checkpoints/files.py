@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlparse
 
 import numpy as np
@@ -51,7 +52,7 @@ def load_file(path: str | Path, map_location: str | torch.device = 'cpu') -> dic
     path = _download(str(path)) if str(path).startswith(('http://', 'https://')) else Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f'checkpoint {str(path)!r} does not exist; give the path or http(s) address of a file')
-    read = _read_safetensors if path.suffix == '.safetensors' else _read_torch
+    read = _read_safetensors if path.suffix == '.safetensors' else read_torch
     checkpoint = read(path, map_location)
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f'checkpoint {str(path)!r} holds a {type(checkpoint).__name__}, not a dict of weights')
@@ -132,7 +133,16 @@ def _tensor_at(content: bytearray, start: int, dtype: str, shape: list[int], dat
     return torch.frombuffer(content, dtype=kind, count=count, offset=start + first).clone().view(shape)
 
 
-def _read_torch(path: Path, map_location: str | torch.device) -> object:
+def read_torch(path: Path | BinaryIO, map_location: str | torch.device | None) -> object:
+    """What ``torch.save`` wrote; nothing in it is executed.
+
+    Args:
+        path: the file, or what reads like one.
+        map_location: where the tensors go, as for ``torch.load``.
+
+    Raises:
+        CheckpointError: if it is damaged, no such file, or holds objects outside the allow list.
+    """
     try:
         with _allow_list():
             return torch.load(path, map_location=map_location, weights_only=True)
@@ -145,7 +155,7 @@ def _read_torch(path: Path, map_location: str | torch.device) -> object:
         ) from error
 
 
-def _refusal(path: Path, reason: str) -> str:
+def _refusal(path: Path | BinaryIO, reason: str) -> str:
     refused = re.search(r'GLOBAL (\S+) ', reason)
     if refused is None:
         return (

@@ -3,16 +3,29 @@
 from mmmamba.engine.autocast import AutocastOptimWrapper
 from mmmamba.engine.config import ConfigOptions
 from mmmamba.engine.errors import UserError
-from mmmamba.engine.hooks import CheckpointHook, LabelCheckHook, NaNGuardHook, RankMeanLossHook, ReseedHook
+from mmmamba.engine.hooks import (
+    CheckpointHook,
+    LabelCheckHook,
+    LoggerHook,
+    NaNGuardHook,
+    PreemptionHook,
+    RankMeanLossHook,
+    ReseedHook,
+)
 from mmmamba.engine.launch import evaluate, one_line_errors, train
+from mmmamba.engine.loops import EpochTrainLoop, IterTrainLoop
 from mmmamba.engine.runner import Runner
 
 __all__ = [
     'AutocastOptimWrapper',
     'CheckpointHook',
     'ConfigOptions',
+    'EpochTrainLoop',
+    'IterTrainLoop',
     'LabelCheckHook',
+    'LoggerHook',
     'NaNGuardHook',
+    'PreemptionHook',
     'RankMeanLossHook',
     'ReseedHook',
     'Runner',

@@ -13,6 +13,11 @@ from mmmamba.engine.unwrap import unwrap_model
 # Where the three libraries keep the module whose ``num_classes`` the labels count in.
 HEADS = ('roi_head.bbox_head', 'bbox_head', 'decode_head', 'head')
 
+NO_SAMPLE = (
+    '{}: the dataset holds no sample; look at its ann_file, data_prefix and filter_cfg, and at whether its '
+    'metainfo.classes are named in the annotations'
+)
+
 
 def class_head(model: nn.Module) -> nn.Module | None:
     """Find the head that predicts classes.
@@ -47,18 +52,15 @@ def check_dataset(dataset, model: nn.Module, name: str) -> None:
         UserError: if the dataset is empty, or counts other classes than the model.
     """
     if len(dataset) == 0:
-        raise UserError(
-            f'{name}: the dataset holds no sample; look at its ann_file, data_prefix and filter_cfg, and at whether '
-            'its metainfo.classes are named in the annotations'
-        )
+        raise UserError(NO_SAMPLE.format(name))
     head = class_head(model)
-    for leaf in _leaves(dataset):
+    for leaf in dataset_leaves(dataset):
         classes = (getattr(leaf, 'metainfo', None) or {}).get('classes')
         if not isinstance(classes, Sequence) or isinstance(classes, str):
             continue
         _check_categories(leaf, classes, name)
         # A classifier may have more outputs than there are folders; the metrics of the others index by class.
-        is_classifier = not hasattr(head, 'loss_by_feat')
+        is_classifier = head is getattr(unwrap_model(model), 'head', None)
         if head is not None and (
             len(classes) > head.num_classes if is_classifier else len(classes) != head.num_classes
         ):
@@ -89,13 +91,14 @@ def check_batch(data_samples: Sequence[BaseDataElement], head: nn.Module) -> Non
             _check_labels(sample.gt_label, head, sample)
 
 
-def _leaves(dataset) -> Iterator:
+def dataset_leaves(dataset) -> Iterator:
+    """The datasets that a nested one, as mmengine builds it, is made of."""
     inner = getattr(dataset, 'datasets', None) or ([dataset.dataset] if hasattr(dataset, 'dataset') else None)
     if inner is None:
         yield dataset
     else:
         for each in inner:
-            yield from _leaves(each)
+            yield from dataset_leaves(each)
 
 
 def _check_categories(dataset, classes: Sequence[str], name: str) -> None:

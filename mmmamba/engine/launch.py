@@ -16,6 +16,7 @@ from mmmamba.checkpoints import CheckpointError
 from mmmamba.engine.config import draw_predictions, enable_amp, enable_auto_scale_lr, enable_tta, load_config
 from mmmamba.engine.data_paths import check_data_paths
 from mmmamba.engine.errors import UserError
+from mmmamba.engine.full_disk import is_full
 from mmmamba.engine.latest_checkpoint import latest_checkpoint
 from mmmamba.engine.runner import Runner
 
@@ -27,6 +28,12 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (UserError, CheckpointError) as error:
         sys.exit(f'error: {error}')
+    except OSError as error:
+        if not is_full(error):
+            raise
+        sys.exit(
+            f'error: {error.strerror}: {error.filename or "a file of the run"}; free space, then go on with --resume'
+        )
     except KeyError as error:
         unknown = re.search(r'([\w.]+) is not in the \S+ registry', str(error))
         if unknown is None:

@@ -12,6 +12,8 @@ from mmmamba.engine import UserError, train
 from mmmamba.engine.hooks.nan_guard import _first_bad_layer
 from mmmamba.engine.labels import check_batch
 
+pytestmark = pytest.mark.usefixtures('no_formatting')
+
 
 class _Head(nn.Module):
     num_classes, ignore_index = 3, 255

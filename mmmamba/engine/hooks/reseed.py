@@ -9,6 +9,11 @@ from mmmamba.registry import HOOKS
 DATA, MODEL = 0, 1
 
 
+def reseed_data(runner, iteration: int) -> None:
+    """Seed what the batch of an iteration draws."""
+    _seed(runner, iteration, DATA)
+
+
 @HOOKS.register_module()
 class ReseedHook(Hook):
     """Seed every generator from (seed, iteration), once for the model and once for the batch that follows.
@@ -21,7 +26,7 @@ class ReseedHook(Hook):
 
     def before_train_epoch(self, runner) -> None:
         """Seed what the first batch draws."""
-        _seed(runner, runner.iter, DATA)
+        reseed_data(runner, runner.iter)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | tuple | list | None = None) -> None:
         """Seed what the model draws."""
@@ -29,11 +34,11 @@ class ReseedHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         """Seed what the next batch draws."""
-        _seed(runner, runner.iter + 1, DATA)
+        reseed_data(runner, runner.iter + 1)
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
         """Forget what validation drew."""
-        _seed(runner, runner.iter, DATA)
+        reseed_data(runner, runner.iter)
 
 
 def _seed(runner, iteration: int, stream: int) -> None:
