@@ -81,7 +81,7 @@ def _convert(weights: Mapping[str, Tensor], family: Family) -> Conversion:
         ours = {**family.to_ours(inside), **around}
         return Conversion(family, 'ours', family.infer_arch(ours), ours)
     arch = family.infer_arch(backbone_prefixed(inside))
-    if all(name.startswith('head.') for name in around):  # a classifier, or a backbone alone
+    if all(name.startswith(('neck.', 'head.')) for name in around):  # a classifier, or a backbone alone
         published = family.to_published({**backbone_prefixed(inside), **around})
     else:
         published = {**backbone_prefixed(family.to_published(backbone_prefixed(inside))), **around}

@@ -87,6 +87,7 @@ def infer_arch(ours: Weights) -> dict:
     """
     backbone = split_backbone(ours)[0]
     try:
+        backbone['layers.0.mixer.gate.fc1.weight']  # tells it from Vim
         return dict(
             layers_from_shapes(backbone),
             patch_size=backbone['patch_embed.conv.weight'].shape[-1],

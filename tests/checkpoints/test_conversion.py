@@ -10,7 +10,10 @@ import torch
 from vmamba_files import backbone, classifier, same_weights
 
 from mmmamba.checkpoints import CheckpointError, conversion, convert, export, load_file, load_weights
+from mmmamba.checkpoints.conformance import read_cases
+from mmmamba.checkpoints.families import FAMILIES
 from mmmamba.checkpoints.vmamba import VMAMBA
+from mmmamba.registry import MODELS
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'model_converters' / 'convert_checkpoint.py'
 AROUND = {'neck.lateral_convs.0.conv.weight': torch.ones(2, 2, 1, 1), 'rpn_head.rpn_cls.bias': torch.ones(3)}
@@ -123,3 +126,19 @@ def test_the_tool_writes_files_that_go_both_ways(tmp_path, monkeypatch, capsys):
     assert same_weights(load_file(back)['model'], export(model))
     with pytest.raises(SystemExit, match=r"back.pth' exists; name a new file"):
         run_tool(monkeypatch, theirs, back)
+
+
+CASES = {case.name: case for case in read_cases(Path(__file__).parents[1] / 'data' / 'conformance')}
+
+
+@pytest.mark.parametrize('name', [name for name in CASES if 'custom_small' in name])
+def test_golden_classifiers_and_backbones_go_both_ways(name):
+    """Of every family and kind: with several class tokens or none, a norm in the neck, two classifiers."""
+    info = CASES[name].info
+    family = next(family for family in FAMILIES if family.name == info['family'])
+    published = export(MODELS.build(family.model_config(info['constructor'], info['kwargs'])))
+    there = convert(published)
+    assert (there.family, there.layout) == (family, 'ours')
+    back = convert(there.weights)
+    assert (back.family, back.layout) == (family, 'published')
+    assert same_weights(back.weights, published)
