@@ -13,7 +13,7 @@ from torch import Tensor
 from triton import language as tl
 
 from ..launch import launch
-from ..sizes import cdiv
+from ..sizes import cdiv, next_power_of_2
 from .triton_launch import (
     Config,
     launch_arguments,
@@ -28,38 +28,38 @@ from .triton_math import (
     grads_of_states,
     row,
     sigmoid,
+    slope_of_softplus,
     softplus,
     states_before,
     steps_in_lane,
-    with_row,
 )
 from .triton_segments import chain_segments
 
 
 @triton.jit
-def sum_of_channels(x):
-    """(BLOCK_T, BLOCK_C) -> (BLOCK_T,) on the matrix units; shuffles would take five for every step."""
-    sixteenth = tl.full((x.shape[1], 16), 0.0625, tl.float32).to(x.dtype)
-    return tl.sum(tl.dot(x, sixteenth, input_precision='tf32x3'), 1)
+def grad_of_state(dt, dy, A, C_ptr, valid, carry, t, BLOCK_T: tl.constexpr):
+    """The gradient of one state at each step of a tile, its decay, and what the step before the tile gets."""
+    C = tl.load(C_ptr, mask=valid, other=0.0).to(tl.float32)
+    decay = tl.exp2(dt * (A * LOG2E)[None, :])
+    grad = grads_of_states(decay, dy * C[:, None], carry, t, BLOCK_T)
+    return grad, decay, row(decay * grad, t, 0)
 
 
 @triton.jit
-def grad_of_state(n, dt, dy, C_tile, valid, A, carry, n_index, t, BLOCK_T: tl.constexpr):
-    """The gradient of state ``n`` at each step of a tile, its decay, and ``carry`` with what the step before gets."""
-    C = tl.load(C_tile + n, mask=valid, other=0.0).to(tl.float32)
-    decay = tl.exp2(dt * (row(A, n_index, n) * LOG2E)[None, :])
-    grad = grads_of_states(decay, dy * C[:, None], row(carry, n_index, n), t, BLOCK_T)
-    return grad, decay, with_row(carry, n_index, n, row(decay * grad, t, 0))
-
-
-@triton.jit
-def through_state(n, grad, decay, dt, u, dy, B_tile, valid, saved, E, in_block, t):
-    """What state ``n`` gives, by channel, to dB and dC, to the step size by way of A, and to ``dt * u``."""
-    start = tl.load(saved + n * E, mask=in_block, other=0.0)
-    B = tl.load(B_tile + n, mask=valid, other=0.0).to(tl.float32)
+def through_state(grad, decay, dt, u, dy, B_ptr, valid, start_ptr, in_block, t):
+    """What one state gives, by channel, to dB and dC, to the step size by way of A, and to ``dt * u``."""
+    start = tl.load(start_ptr, mask=in_block, other=0.0)
+    B = tl.load(B_ptr, mask=valid, other=0.0).to(tl.float32)
     drive = dt * u * B[:, None]
     kept = decay * states_before(decay, drive, start, t)
     return grad * dt * u, dy * (kept + drive), kept * grad, grad * B[:, None]
+
+
+@triton.jit
+def add_column(total, x, column, columns, DOT: tl.constexpr):
+    """Add the sums of ``x`` over channels to one column of ``total``, on the matrix units: shuffles take longer."""
+    ones = tl.where(columns[None, :] == column, 1.0, tl.zeros((x.shape[1], total.shape[1]), tl.float32))
+    return tl.dot(x.to(DOT), ones.to(DOT), total, input_precision='tf32x3')
 
 
 @triton.jit
@@ -75,8 +75,7 @@ def scan_backward_kernel(
     D_ptr,
     routes_ptr,
     states_ptr,
-    carries_ptr,
-    ends_ptr,
+    carry_ptr,
     sums_ptr,
     du_ptr,
     ddelta_ptr,
@@ -84,7 +83,6 @@ def scan_backward_kernel(
     dbias_ptr,
     dA_ptr,
     dB_ptr,
-    dC_ptr,
     dD_ptr,
     batch,
     T,
@@ -120,11 +118,12 @@ def scan_backward_kernel(
     EXACT: tl.constexpr,
     DOT: tl.constexpr,
     SUMMARY: tl.constexpr,
+    STARTED: tl.constexpr,
     WIDE: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_R: tl.constexpr,
-    BLOCK_N: tl.constexpr,
+    BLOCK_2N: tl.constexpr,
     VECTOR: tl.constexpr,
 ):
     pid = tl.program_id(0)
@@ -135,7 +134,7 @@ def scan_backward_kernel(
     segment = pid // (blocks * G) % segments
     image_group = (pid // (blocks * G * segments)).to(tl.int64)
     first_image = image_group * images
-    t, r, n_index = tl.arange(0, BLOCK_T), tl.arange(0, BLOCK_R), tl.arange(0, BLOCK_N)
+    t, r, columns = tl.arange(0, BLOCK_T), tl.arange(0, BLOCK_R), tl.arange(0, BLOCK_2N)
     route_tiles = tl.cdiv(T, BLOCK_T)
     first_tile = segment * segment_tiles
     tiles = tl.minimum(route_tiles - first_tile, segment_tiles)
@@ -144,8 +143,7 @@ def scan_backward_kernel(
 
     in_block = c < E
     channel = g * E + c
-    in_A = in_block[None, :] & (n_index < N)[:, None]
-    A = steps_in_lane(tl.load(A_ptr + channel[None, :] * N + n_index[:, None], mask=in_A, other=0.0))
+    A_ptr += g * N * E + c
     if bias_ptr is not None:
         bias = tl.load(bias_ptr + channel, mask=in_block, other=0.0)
     if D_ptr is not None:
@@ -167,14 +165,18 @@ def scan_backward_kernel(
         du_ptr += g * stride_dug
         ddelta_ptr += g * stride_ddeltag + block * stride_ddeltap
         dB_ptr += g * stride_dBg + block * stride_dBp
-        dC_ptr += g * stride_dBg + block * stride_dBp
+        dA_ptr += ((image_group * segments + segment) * G + g) * N * E + c
 
-    carry = tl.zeros((BLOCK_N, BLOCK_C), tl.float32)
-    in_segments = ((first_image * G + g) * segments + segment) * E
-    if carries_ptr is not None:
-        carry = tl.load(carries_ptr + in_segments * N + n_index[:, None] * E + c[None, :], mask=in_A, other=0.0)
-        carry = steps_in_lane(carry)
-    dA = tl.zeros((BLOCK_N, BLOCK_C), tl.float32)
+    # One state stays in registers. More, with their A and the sums of its gradient, wait in memory that only this
+    # program reads and writes: registers would spill.
+    in_segments = ((image_group * G + g) * segments + segment) * E
+    carry_ptr += in_segments * N + c
+    if N == 1:
+        A = row(steps_in_lane(tl.load(A_ptr, mask=in_block, other=0.0)[None, :]), tl.arange(0, 1), 0)
+        carry = tl.zeros((BLOCK_C,), tl.float32)
+        if STARTED:
+            carry = row(steps_in_lane(tl.load(carry_ptr, mask=in_block, other=0.0)[None, :]), tl.arange(0, 1), 0)
+        dA = tl.zeros((BLOCK_C,), tl.float32)
     dD = tl.zeros((BLOCK_C,), tl.float32)
     dbias = tl.zeros((BLOCK_C,), tl.float32)
     sum_dt = tl.zeros((BLOCK_C,), tl.float32)
@@ -198,42 +200,43 @@ def scan_backward_kernel(
         if SOFTPLUS:
             e = exp_of_minus_abs(v)
             dt = softplus(v, e, EXACT)
-            slope = sigmoid(v, e)
+            if N == 1:
+                slope = sigmoid(v, e)
         else:
             dt = v
         driven = tl.zeros_like(u)
         ddt = tl.zeros_like(u)
-        if carries_ptr is None:
-            carry = tl.where(tile == last_tile, 0.0, carry)
-        in_states = ((image * G + g) * route_tiles + tile) * stride_states + c
-        B_tile, C_tile = B_ptr + image * stride_Bb + p * stride_Bl, C_ptr + image * stride_Bb + p * stride_Bl
+        start_ptr = states_ptr + ((image * G + g) * route_tiles + tile) * stride_states + c
+        B_at, C_at = B_ptr + image * stride_Bb + p * stride_Bl, C_ptr + image * stride_Bb + p * stride_Bl
         if N == 1:
-            grad, decay, carry = grad_of_state(0, dt, dy, C_tile, valid, A, carry, n_index, t, BLOCK_T)
+            if not STARTED:
+                carry = tl.where(tile == last_tile, 0.0, carry)
+            grad, decay, carry = grad_of_state(dt, dy, A, C_at, valid, carry, t, BLOCK_T)
             if not SUMMARY:
-                through = through_state(
-                    0, grad, decay, dt, u, dy, B_tile, valid, states_ptr + in_states, E, in_block, t
-                )
-                dB, dC, kept, driven = through
-                ddt += kept * row(A, n_index, 0)[None, :]
-                dA += tl.sum(kept * dt, 0)[None, :]
+                dB, dC, kept, driven = through_state(grad, decay, dt, u, dy, B_at, valid, start_ptr, in_block, t)
+                ddt += kept * A[None, :]
+                dA += tl.sum(kept * dt, 0)
                 if R == 0:
-                    out = image * stride_dBb + p * stride_dBl
-                    tl.store(dB_ptr + out, sum_of_channels(dB.to(DOT)).to(dB_ptr.dtype.element_ty), mask=valid)
-                    tl.store(dC_ptr + out, sum_of_channels(dC.to(DOT)).to(dC_ptr.dtype.element_ty), mask=valid)
+                    drow = tl.zeros((BLOCK_T, BLOCK_2N), tl.float32)
+                    drow = add_column(add_column(drow, dB, 0, columns, DOT), dC, 1, columns, DOT)
         else:
-            # A loop that is not unrolled: its values fit the registers, and 16 states compile as fast as one.
-            for n in range(N):
-                grad, decay, carry = grad_of_state(n, dt, dy, C_tile, valid, A, carry, n_index, t, BLOCK_T)
+            drow = tl.zeros((BLOCK_T, BLOCK_2N), tl.float32)
+            for n in range(N):  # not unrolled: compiles as fast as one state, and spills less
+                A = tl.load(A_ptr + n * E, mask=in_block, other=0.0)
+                carry = tl.load(carry_ptr + n * E, mask=in_block, other=0.0)
+                if not STARTED:
+                    carry = tl.where(tile == last_tile, 0.0, carry)
+                grad, decay, carry = grad_of_state(dt, dy, A, C_at + n, valid, carry, t, BLOCK_T)
+                tl.store(carry_ptr + n * E, carry, mask=in_block)
                 if not SUMMARY:
                     dB, dC, kept, driven_n = through_state(
-                        n, grad, decay, dt, u, dy, B_tile, valid, states_ptr + in_states, E, in_block, t
+                        grad, decay, dt, u, dy, B_at + n, valid, start_ptr + n * E, in_block, t
                     )
                     driven += driven_n
-                    ddt += kept * row(A, n_index, n)[None, :]
-                    dA = with_row(dA, n_index, n, row(dA, n_index, n) + tl.sum(kept * dt, 0))
-                    out = image * stride_dBb + p * stride_dBl + n
-                    tl.store(dB_ptr + out, sum_of_channels(dB.to(DOT)).to(dB_ptr.dtype.element_ty), mask=valid)
-                    tl.store(dC_ptr + out, sum_of_channels(dC.to(DOT)).to(dC_ptr.dtype.element_ty), mask=valid)
+                    ddt += kept * A[None, :]
+                    dA = tl.load(dA_ptr + n * E, mask=in_block & (i > 0), other=0.0) + tl.sum(kept * dt, 0)
+                    tl.store(dA_ptr + n * E, dA, mask=in_block)
+                    drow = add_column(add_column(drow, dB, n, columns, DOT), dC, N + n, columns, DOT)
         if SUMMARY:
             sum_dt += tl.sum(dt, 0)
         else:
@@ -244,7 +247,7 @@ def scan_backward_kernel(
             tl.store(du_ptr + image * stride_dub + offsets, du.to(du_ptr.dtype.element_ty), mask=inside)
             ddt += driven * u
             if SOFTPLUS:
-                ddt *= slope
+                ddt *= slope if N == 1 else slope_of_softplus(dt)
             if bias_ptr is not None:
                 dbias += tl.sum(ddt, 0)
             if R > 0:
@@ -252,22 +255,24 @@ def scan_backward_kernel(
                 dweight = tl.dot(tl.trans(low), ddelta, dweight, input_precision='tf32x3')
                 dlow = tl.dot(ddelta, transposed_weight, input_precision='tf32x3')
                 if N == 1:  # dB and dC become two further columns of the same row
-                    to_B = tl.where(r[None, :] == R, 1.0, tl.zeros((BLOCK_C, BLOCK_R), tl.float32)).to(DOT)
-                    to_C = tl.where(r[None, :] == R + 1, 1.0, tl.zeros((BLOCK_C, BLOCK_R), tl.float32)).to(DOT)
-                    dlow = tl.dot(dB.to(DOT), to_B, dlow, input_precision='tf32x3')
-                    dlow = tl.dot(dC.to(DOT), to_C, dlow, input_precision='tf32x3')
-                columns: tl.constexpr = R + 2 if N == 1 else R
+                    dlow = add_column(add_column(dlow, dB, R, r, DOT), dC, R + 1, r, DOT)
+                width: tl.constexpr = R + 2 if N == 1 else R
                 out = ddelta_ptr + image * stride_ddeltab + (p[:, None] * stride_ddeltal + r[None, :])
-                tl.store(out, dlow.to(ddelta_ptr.dtype.element_ty), mask=valid[:, None] & (r < columns)[None, :])
+                tl.store(out, dlow.to(ddelta_ptr.dtype.element_ty), mask=valid[:, None] & (r < width)[None, :])
             else:
                 out = ddelta_ptr + image * stride_ddeltab + (p[:, None] * stride_ddeltal + c[None, :])
                 tl.store(out, ddt.to(ddelta_ptr.dtype.element_ty), mask=inside)
+            if R == 0 or N > 1:  # dB and dC lie side by side
+                out = dB_ptr + image * stride_dBb + (p[:, None] * stride_dBl + columns[None, :])
+                tl.store(out, drow.to(dB_ptr.dtype.element_ty), mask=valid[:, None] & (columns < 2 * N)[None, :])
     if SUMMARY:
         tl.store(sums_ptr + in_segments + c, sum_dt, mask=in_block)
-        tl.store(ends_ptr + in_segments * N + n_index[:, None] * E + c[None, :], carry, mask=in_A)
+        if N == 1:
+            tl.store(carry_ptr, carry, mask=in_block)
     else:
         part = (image_group * segments + segment) * G * E + channel
-        tl.store(dA_ptr + part[None, :] * N + n_index[:, None], dA, mask=in_A)
+        if N == 1:
+            tl.store(dA_ptr, dA, mask=in_block)
         if D_ptr is not None:
             tl.store(dD_ptr + part, dD, mask=in_block)
         if bias_ptr is not None:
@@ -312,29 +317,34 @@ def scan_backward(
     new = torch.empty if routes is None or routes.shape[1] == length else torch.zeros
     # Group by group: the rows of one route lie side by side, and its programs fill whole sectors of memory.
     rows = new((blocks, groups, batch, length, rank + 2 * d_state), dtype=dtypes[2], device=u.device)
-    dlow, dB, dC = rows.permute(0, 2, 3, 1, 4).split([rank, d_state, d_state], dim=-1)
+    dlow, dB = rows.permute(0, 2, 3, 1, 4).split([rank, 2 * d_state], dim=-1)
     full = None if rank else output_like(u, A, routes, dtypes[1])
     # Every block of channels has its own sums, but a part of one full delta.
     ddelta = dlow if rank else full.view(batch, length, groups, channels).expand(blocks, -1, -1, -1, -1)
-    dA = A.new_empty(parts, *A.shape)
+    A_by_state = A.transpose(1, 2).contiguous()  # neighbouring channels are neighbouring lanes
+    dA = A.new_empty(parts, *A_by_state.shape)
     dweight, dbias, dD = (None if p is None else A.new_empty(parts, *p.shape) for p in (weight, bias, D))
     strides = dict(
         stride_dub=u.stride(0),
         stride_dug=u.numel() if reads_shared_channels(u, A) else channels,
         stride_states=states.stride(2),
+        BLOCK_2N=max(16, next_power_of_2(2 * d_state)),
     )
     for name, tensor in (('ddelta', ddelta), ('dB', dB)):
         strides.update({f'stride_{name}{axis}': tensor.stride(i) for i, axis in enumerate('pblg')})
-    inputs = (dy, u, delta, weight, bias, A, B, C, D, routes, states)
-    outputs = (du, ddelta, dweight, dbias, dA, dB, dC, dD)
-    carries = None
+    inputs = (dy, u, delta, weight, bias, A_by_state, B, C, D, routes, states)
+    outputs = (du, ddelta, dweight, dbias, dA, dB, dD)
     if config.segments > 1:
         carries, sums = segment_buffers(batch, A, config)
         nothing = [None] * len(outputs)
-        launch(scan_backward_kernel, grid, *inputs, None, carries, sums, *nothing, **strides, **arguments, SUMMARY=True)
+        summary = dict(SUMMARY=True, STARTED=False)
+        launch(scan_backward_kernel, grid, *inputs, carries, sums, *nothing, **strides, **arguments, **summary)
         chain_segments(carries, sums, A, reverse=True)
-    launch(scan_backward_kernel, grid, *inputs, carries, None, None, *outputs, **strides, **arguments, SUMMARY=False)
+    else:
+        carries = torch.empty_like(dA)
+    run = dict(SUMMARY=False, STARTED=config.segments > 1)
+    launch(scan_backward_kernel, grid, *inputs, carries, None, *outputs, **strides, **arguments, **run)
     drows = torch.empty((batch, length, groups, rank + 2 * d_state), dtype=dtypes[2], device=u.device)
     torch.sum(rows.permute(0, 2, 3, 1, 4), 0, out=drows)  # (blocks, G, b, L, ...) -> (b, L, G, ...)
     dweight, dbias, dA, dD = (None if p is None else p.sum(0) for p in (dweight, dbias, dA, dD))
-    return du, full, drows, dweight, dbias, dA, dD
+    return du, full, drows, dweight, dbias, dA.transpose(1, 2), dD

@@ -13,6 +13,7 @@ from torch import Tensor
 from triton import language as tl
 
 from ..launch import launch
+from ..sizes import next_power_of_2
 from .triton_launch import (
     SAVED_STEPS,
     Config,
@@ -211,6 +212,7 @@ def scan_forward(
         stride_yb=u.stride(0),
         stride_yg=u.numel() if shared else A.shape[1],
         stride_states=0 if states is None else states.stride(2),
+        BLOCK_N=next_power_of_2(A.shape[2]),
     )
     inputs = (u, delta, weight, bias, A, B, C, D, routes)
     starts = None

@@ -85,7 +85,6 @@ def launch_arguments(
         BLOCK_T=config.BLOCK_T,
         BLOCK_C=config.BLOCK_C,
         BLOCK_R=max(16, next_power_of_2(rank + 2)),
-        BLOCK_N=next_power_of_2(d_state),
         VECTOR=max(1, config.BLOCK_C // (32 * config.num_warps)),  # neighbouring channels of one lane
         num_warps=config.num_warps,
     )

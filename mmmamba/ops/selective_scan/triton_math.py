@@ -51,6 +51,13 @@ def sigmoid(v, e):
 
 
 @triton.jit
+def slope_of_softplus(dt):
+    """sigmoid(v) from ``dt = softplus(v)``: 1 - exp(-dt), by its series where that would cancel."""
+    series = dt * (1 - dt / 2 * (1 - dt / 3 * (1 - dt / 4 * (1 - dt / 5 * (1 - dt / 6)))))
+    return tl.where(dt < 0.25, series, 1.0 - tl.exp2(dt * -LOG2E))
+
+
+@triton.jit
 def _second(a, b):
     return b
 

@@ -11,11 +11,8 @@ from .triton_backward import scan_backward
 from .triton_forward import scan_forward
 from .triton_launch import SAVED_STEPS, Config
 
-# States a kernel unrolls; a larger d_state takes several launches whose outputs are summed. The backward kernel takes
-# 4 / 13 / 68 s to compile for 4 / 8 / 16 states (one core, 2026-11-25) and 37 instead of 56 instructions an update for
-# 16 instead of 4 in bf16; in fp32, which splits its matrix products, it takes 2.5 times as long and gains nothing.
+# States of one launch; a larger d_state takes several, whose outputs are summed. The forward kernel unrolls them.
 _STATE_SLICE = 16
-_STATE_SLICE_BACKWARD_FP32 = 4
 
 # Programs that fill an H100 or H200 (132 SMs, 8 to 12 warps each at the kernels' register counts).
 _FULL_CHIP = 132 * 12
@@ -42,7 +39,7 @@ def forward(
     states = A.new_empty(states_shape(u, A, routes) if save_states else (0,))
     config = _forward_config(u, A, routes)
     ys = []
-    for n in _slices(d_state, _STATE_SLICE):
+    for n in _slices(d_state):
         y = scan_forward(
             u,
             delta,
@@ -85,11 +82,10 @@ def backward(
         states = forward(*arguments, reverse=reverse, softplus=softplus, save_states=True)[1]
     u, delta, weight, bias, A, B, C, D, routes = arguments
     d_state, rank = A.shape[2], 0 if weight is None else weight.shape[2]
-    width = _STATE_SLICE_BACKWARD_FP32 if torch.float32 in (u.dtype, delta.dtype) else _STATE_SLICE
-    sliced = d_state > width
+    sliced = d_state > _STATE_SLICE
     config = _backward_config(u, A, routes)
     parts = []
-    for n in _slices(d_state, width):
+    for n in _slices(d_state):
         part = scan_backward(
             dy.to(u.dtype).contiguous(),
             states[..., n, :],
@@ -136,8 +132,8 @@ def _ready(u, delta, weight, bias, A, B, C, D, routes):
     return u.contiguous(), delta, weight, bias, A, B, C, D, routes if routes is None else routes.contiguous()
 
 
-def _slices(d_state: int, width: int) -> list[slice]:
-    return [slice(n, min(n + width, d_state)) for n in range(0, d_state, width)]
+def _slices(d_state: int) -> list[slice]:
+    return [slice(n, min(n + _STATE_SLICE, d_state)) for n in range(0, d_state, _STATE_SLICE)]
 
 
 def _steps(u: Tensor, routes: Tensor | None) -> int:
@@ -157,7 +153,10 @@ def _forward_config(u: Tensor, A: Tensor, routes: Tensor | None) -> Config:
 def _backward_config(u: Tensor, A: Tensor, routes: Tensor | None) -> Config:
     # ms as above, 32 channels and one warp / 64 and two: E 96 1.42 / 1.54, E 192 0.57 / 0.58, E 384 0.54 / 0.46,
     # E 768 0.49 / 0.41. Two channels a lane, 32 steps or fewer registers spill, and cost 1.2 to 2 times as much.
-    wide = A.shape[1] >= 384 and A.shape[1] % 64 == 0
+    # d_state 16, one H200, 2026-11-26: E 96 of 4 groups 21.6 / 13.1 though a third of the lanes idles, E 384 of one
+    # group and 197 steps (Vim-S) 0.43 / 0.43.
+    _, channels, d_state = A.shape
+    wide = channels >= 64 if d_state > 1 else channels >= 384 and channels % 64 == 0
     return _cut(u, A, routes, SAVED_STEPS, 64 if wide else 32, 2 if wide else 1)
 
 
