@@ -3,22 +3,23 @@
 Source: the authors' names and shapes in TerryPei/EfficientVMamba at 0bc5ee2.
 """
 
-import math
 import re
 from functools import partial
 
 from torch import Tensor
 
-from mmmamba.checkpoints.arguments import classifier_config, describe_arch, indices, published_arguments
+from mmmamba.checkpoints.arguments import describe_arch, indices, published_arguments
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
 from mmmamba.checkpoints.ss2d import (
     DOWNSAMPLE,
     SCAN,
     STEM,
     is_published,
+    mixer_from_arguments,
+    mixer_from_shapes,
     under,
+    vssm_config,
     whole_model,
     with_flat_states,
     with_our_shapes,
@@ -111,7 +112,7 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if a name has no place in the key map.
     """
-    depths = infer_arch(ours)['depths']
+    depths = arch_from_shapes(ours)['depths']
     pairs = key_map(len(depths) - 1 if 'head.fc.weight' in ours else None)
     published = in_order_of(pairs, with_flat_states(rename(ours, reverse(pairs), 'EfficientVMamba')))
     return {
@@ -129,37 +130,19 @@ def _as_member(name: str, depths: list[int]) -> str:
     return f'layers.{stage}.{depths[int(stage)] + 2 if block is None else int(block) + 1}.{rest}'
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The ``arch`` of an EfficientVMamba from the shapes of its tensors.
 
-    Args:
-        ours: a state dict under our names; only ``backbone.*`` is looked at.
-
     Raises:
-        CheckpointError: if a tensor that an EfficientVMamba must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
-    try:
-        return _arch_from_shapes(ours)
-    except KeyError as error:
-        raise CheckpointError(
-            f'these are not the weights of an EfficientVMamba: {error.args[0]!r} is missing'
-        ) from None
-
-
-def _arch_from_shapes(ours: Weights) -> dict:
     stages = indices(ours, 'backbone.stages')
     scanning = [f'backbone.stages.{i}.blocks.0' for i in stages[:SCANNING_STAGES]]
     dims = [ours[f'{block}.norm.weight'].shape[0] for block in scanning]
-    ranks = [ours[f'{block}.mixer.scan.dt_proj_weight'].shape[2] for block in scanning]
-    dims += [ours[f'backbone.stages.{i}.blocks.0.fc2.weight'].shape[0] for i in stages[SCANNING_STAGES:]]
-    first = 'backbone.stages.0.blocks.0.mixer'
     return dict(
         depths=[len(indices(ours, f'backbone.stages.{i}.blocks')) for i in stages],
-        embed_dims=dims,
-        d_state=ours[f'{first}.scan.A_log'].shape[2],
-        ssm_ratio=ours[f'{first}.out_proj.weight'].shape[1] / dims[0],
-        dt_rank='auto' if ranks == [math.ceil(dim / 16) for dim in dims[:SCANNING_STAGES]] else ranks[0],
-        conv_bias=f'{first}.conv.bias' in ours,
+        embed_dims=dims + [ours[f'backbone.stages.{i}.blocks.0.fc2.weight'].shape[0] for i in stages[SCANNING_STAGES:]],
+        **mixer_from_shapes(ours, [f'{block}.mixer' for block in scanning], dims, '.scan'),
         patch_size=ours['backbone.patch_embed.conv.weight'].shape[-1],
     )
 
@@ -200,27 +183,8 @@ def model_config(constructor: str, kwargs: dict) -> dict:
     args = published_arguments(
         'EfficientVMamba', kwargs, PUBLISHED_DEFAULTS, supported=SUPPORTED, irrelevant=IRRELEVANT
     )
-    depths, dims = list(args['depths']), args['dims']
-    arch = dict(
-        depths=depths,
-        embed_dims=[dims * 2**i for i in range(len(depths))] if isinstance(dims, int) else list(dims),
-        d_state=args['ssm_d_state'],
-        ssm_ratio=args['ssm_ratio'],
-        dt_rank=args['ssm_dt_rank'],
-        conv_bias=args['ssm_conv_bias'],
-        patch_size=args['patch_size'],
-    )
-    last = len(depths) - 1
-    backbone = dict(
-        type='mmmamba.EfficientVMamba',
-        arch=arch,
-        in_channels=args['in_chans'],
-        drop_path_rate=args['drop_path_rate'],
-        out_indices=tuple(args['out_indices'] or range(last + 1)),
-    )
-    if constructor.startswith('Backbone_'):
-        return backbone
-    return classifier_config(dict(backbone, out_indices=(last,)), args['num_classes'], arch['embed_dims'][last])
+    arch = dict(mixer_from_arguments(args), patch_size=args['patch_size'])
+    return vssm_config(constructor, dict(type='mmmamba.EfficientVMamba', arch=arch), args)
 
 
 EFFICIENT_VMAMBA = Family(
@@ -230,7 +194,7 @@ EFFICIENT_VMAMBA = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=partial(describe_arch, names=ARCH, resolve=resolve_arch),
     model_config=model_config,
 )

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from mmmamba.checkpoints.files import CheckpointError
+
 Weights = Mapping[str, Tensor]
 
 
@@ -21,7 +23,8 @@ class Family:
         is_published: whether these names (without a ``backbone.`` prefix) are the authors'.
         to_ours: the authors' state dict under our names and shapes.
         to_published: the reverse, in the authors' order.
-        infer_arch: the ``arch`` dict that fits the shapes of a state dict of ours.
+        arch_from_shapes: the ``arch`` dict that fits the shapes of a state dict of ours; a KeyError where a tensor that
+            such a model must have is missing.
         describe_arch: an ``arch`` dict as a user would write it: a name where there is one.
         model_config: ``(constructor, kwargs)`` as published to the config of the model, for ``MODELS.build``.
         variants: suffixes of golden figures, ``'_true_inverse'``, that were recorded on a repaired model, with the way
@@ -34,7 +37,20 @@ class Family:
     is_published: Callable[[Iterable[str]], bool]
     to_ours: Callable[[Weights], dict[str, Tensor]]
     to_published: Callable[[Weights], dict[str, Tensor]]
-    infer_arch: Callable[[Weights], dict]
+    arch_from_shapes: Callable[[Weights], dict]
     describe_arch: Callable[[dict], str]
     model_config: Callable[[str, dict], dict]
     variants: Mapping[str, Callable[[dict], dict]] = field(default_factory=dict)
+
+    def infer_arch(self, ours: Weights) -> dict:
+        """The keys of the backbone's ``arch`` that show in the shapes of a state dict under our names.
+
+        Raises:
+            CheckpointError: if a tensor that such a model must have is missing.
+        """
+        try:
+            return self.arch_from_shapes(ours)
+        except (KeyError, IndexError) as error:
+            raise CheckpointError(
+                f'these are not the weights of {self.backbone}: {error.args[0]!r} is missing'
+            ) from None

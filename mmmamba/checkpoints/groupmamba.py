@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mmmamba.checkpoints.arguments import describe_arch, indices, published_arguments
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
+from mmmamba.checkpoints.numbered_stages import count_stages, is_published, trunk
 from mmmamba.checkpoints.ss2d import SCAN, under, with_flat_states, with_our_shapes
 from mmmamba.models.backbones.groupmamba import ARCH, resolve_arch
 
@@ -43,8 +43,6 @@ CLASS_BLOCK = (
     *under('attn', 'mixer', LAYER),
     ('mlp.**', 'mlp.**'),
 )
-STEM = (('conv.**', 'convs.**'), ('proj.**', 'proj.**'), ('norm.**', 'norm.**'))
-DOWNSAMPLE = (('proj.**', 'conv.**'), ('norm.**', 'norm.**'))
 
 
 def key_map(stages: int) -> Pairs:
@@ -53,25 +51,13 @@ def key_map(stages: int) -> Pairs:
     Args:
         stages: how many there are.
     """
-    pairs = [*under('patch_embed1', 'backbone.patch_embed', STEM)]
-    for i in range(stages):
-        if i:
-            pairs += under(f'patch_embed{i + 1}', f'backbone.stages.{i - 1}.downsample', DOWNSAMPLE)
-        pairs += under(f'block{i + 1}.*', f'backbone.stages.{i}.blocks.*', BLOCK)
-        last = i == stages - 1
-        pairs.append((f'norm{i + 1}.**', 'head.norm.**' if last else f'backbone.stages.{i}.norm.**'))
     return (
-        *pairs,
+        *trunk(BLOCK, stages, 'head.norm'),
         *under('post_network.0', 'head.block', CLASS_BLOCK),
         ('head.**', 'head.fc.**'),
         ('dist_head.**', 'head.dist_fc.**'),
         ('outnorm*.**', 'backbone.out_norms.*.**'),  # not published: what a dense backbone of ours adds
     )
-
-
-def is_published(names) -> bool:
-    """Whether a backbone's tensors carry the authors' names."""
-    return any(name.startswith('block1.') for name in names)
 
 
 def to_ours(published: Weights) -> dict[str, Tensor]:
@@ -86,10 +72,8 @@ def to_ours(published: Weights) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if a name has no place in the key map, or tensors are missing.
     """
-    stages = 1
-    while f'patch_embed{stages + 1}.proj.weight' in published:
-        stages += 1
-    return with_our_shapes(rename(published, key_map(stages), 'published GroupMamba'), 'published GroupMamba')
+    pairs = key_map(count_stages(published))
+    return with_our_shapes(rename(published, pairs, 'published GroupMamba'), 'published GroupMamba')
 
 
 def to_published(ours: Weights) -> dict[str, Tensor]:
@@ -108,27 +92,21 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     return in_order_of(pairs, with_flat_states(rename(ours, reverse(pairs), 'GroupMamba')))
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The ``arch`` of a GroupMamba from the shapes of its tensors.
 
-    Args:
-        ours: a state dict under our names; only ``backbone.*`` is looked at.
-
     Raises:
-        CheckpointError: if a tensor that a GroupMamba must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
-    try:
-        stages = indices(ours, 'backbone.stages')
-        mlps = [ours[f'backbone.stages.{i}.blocks.0.mlp.fc1.weight'].shape for i in stages]
-        ours['backbone.stages.0.blocks.0.mixer.skip_scale']  # tells it from other models
-        return dict(
-            depths=[len(indices(ours, f'backbone.stages.{i}.blocks')) for i in stages],
-            embed_dims=[dim for _, dim in mlps],
-            mlp_ratios=tuple(hidden / dim for hidden, dim in mlps),
-            stem_dims=ours['backbone.patch_embed.convs.0.weight'].shape[0],
-        )
-    except KeyError as error:
-        raise CheckpointError(f'these are not the weights of a GroupMamba: {error.args[0]!r} is missing') from None
+    stages = indices(ours, 'backbone.stages')
+    mlps = [ours[f'backbone.stages.{i}.blocks.0.mlp.fc1.weight'].shape for i in stages]
+    ours['backbone.stages.0.blocks.0.mixer.skip_scale']  # tells it from other models
+    return dict(
+        depths=[len(indices(ours, f'backbone.stages.{i}.blocks')) for i in stages],
+        embed_dims=[dim for _, dim in mlps],
+        mlp_ratios=tuple(hidden / dim for hidden, dim in mlps),
+        stem_dims=ours['backbone.patch_embed.convs.0.weight'].shape[0],
+    )
 
 
 # What the authors' constructor does where a case does not say.
@@ -187,7 +165,7 @@ GROUPMAMBA = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=partial(describe_arch, names=ARCH, resolve=resolve_arch),
     model_config=model_config,
 )

@@ -3,8 +3,6 @@
 Source: the authors' names and shapes in badripatro/heracles at 9c0f073, with the local branch repaired.
 """
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
@@ -12,7 +10,8 @@ from mmmamba.checkpoints import arguments
 from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.family import Family, Weights
 from mmmamba.checkpoints.files import CheckpointError
-from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
+from mmmamba.checkpoints.key_map import in_order_of, rename, reverse
+from mmmamba.checkpoints.numbered_stages import classifier_trunk, count_stages, is_published, with_class_block
 from mmmamba.models.backbones.heracles import ARCH, resolve_arch
 
 NORMS = (('norm1.**', 'norm1.**'), ('norm2.**', 'norm2.**'))
@@ -28,44 +27,17 @@ BLOCK = (*NORMS, *FILTER, *QUERY, *KEY_VALUE, *PROJ, *MLP)
 CLASS_BLOCK = (*NORMS, *KEY_VALUE, *QUERY, *PROJ, *MLP)
 
 
-def key_map(stages: int, is_classifier: bool) -> Pairs:
-    """``(published, ours)`` names in the authors' order, before queries, keys and values are joined; stages from 1.
-
-    Args:
-        stages: how many there are.
-        is_classifier: the last norm is then in the head, behind the class block.
-    """
-    pairs = [('patch_embed1.conv.**', 'backbone.patch_embed.convs.**')]
-    for i in range(stages):
-        before = 'patch_embed' if i == 0 else f'stages.{i - 1}.downsample'
-        last = 'head.norm' if is_classifier else f'backbone.out_norms.{i}'
-        pairs += [
-            (f'patch_embed{i + 1}.proj.**', f'backbone.{before}.{"proj" if i == 0 else "conv"}.**'),
-            (f'patch_embed{i + 1}.norm.**', f'backbone.{before}.norm.**'),
-            *((f'block{i + 1}.*.{old}', f'backbone.stages.{i}.blocks.*.{new}') for old, new in BLOCK),
-            (f'norm{i + 1}.**', f'{last if i == stages - 1 else f"backbone.stages.{i}.norm"}.**'),
-        ]
-    return (
-        *pairs,
-        *((f'post_network.0.{old}', f'head.class_block.{new}') for old, new in CLASS_BLOCK),
-        ('head.**', 'head.classifier.fc.**'),
-        ('aux_head.**', 'head.aux_fc.**'),
-    )
-
-
-def is_published(names: Iterable[str]) -> bool:
-    """Whether a backbone's tensors carry the authors' names."""
-    return any(name.startswith('block1.') for name in names)
-
-
 def to_ours(published: Weights) -> dict[str, Tensor]:
     """The authors' state dict under our names.
 
     Raises:
         CheckpointError: if a name has no place in the key map, or queries stand without keys and values.
     """
-    stages = sum(f'patch_embed{i + 1}.proj.weight' in published for i in range(len(published)))
-    apart = rename(published, key_map(stages, 'head.weight' in published), 'published Heracles')
+    apart = rename(
+        published,
+        classifier_trunk(BLOCK, CLASS_BLOCK, count_stages(published), 'head.weight' in published),
+        'published Heracles',
+    )
     try:
         return {
             name.replace('.mixer.q.', '.mixer.qkv.'): torch.cat(
@@ -93,23 +65,16 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
             apart[name.replace('qkv', 'q')], apart[name.replace('qkv', 'kv')] = tensor[:channels], tensor[channels:]
         else:
             apart[name] = tensor
-    pairs = key_map(len(indices(ours, 'backbone.stages')), 'head.norm.weight' in ours)
+    pairs = classifier_trunk(BLOCK, CLASS_BLOCK, len(indices(ours, 'backbone.stages')), 'head.norm.weight' in ours)
     return in_order_of(pairs, rename(apart, reverse(pairs), 'Heracles'))
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The keys of ``Heracles``' ``arch`` that show in shapes: all but heads and the drop path rate.
 
     Raises:
-        CheckpointError: if a tensor that a Heracles must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
-    try:
-        return _arch_from_shapes(ours)
-    except KeyError as error:
-        raise CheckpointError(f'these are not the weights of a Heracles: {error.args[0]!r} is missing') from None
-
-
-def _arch_from_shapes(ours: Weights) -> dict:
     stages = indices(ours, 'backbone.stages')
     first = [f'backbone.stages.{i}.blocks.0' for i in stages]
     dims = [ours[f'{block}.norm1.weight'].shape[0] for block in first]
@@ -151,29 +116,9 @@ def model_config(constructor: str, kwargs: dict) -> dict:
         'Heracles', kwargs, PUBLISHED_DEFAULTS, supported=SUPPORTED, irrelevant=IRRELEVANT
     )
     per_stage = {key: list(args[key]) for key in ('embed_dims', 'depths', 'num_heads', 'mlp_ratios')}
-    channels = per_stage['embed_dims'][-1]
-    backbone = dict(
-        type='mmmamba.Heracles',
-        arch=dict(per_stage, stem_dims=args['stem_hidden_dim']),
-        in_channels=args['in_chans'],
-        drop_path_rate=args['drop_path_rate'],
-        out_indices=(-1,),
-        final_norm=False,
-    )
-    config = arguments.classifier_config(backbone, args['num_classes'], channels)
-    class_block = dict(
-        type='mmmamba.HeraclesClassBlock',
-        embed_dims=channels,
-        num_heads=per_stage['num_heads'][-1],
-        mlp_ratio=per_stage['mlp_ratios'][-1],
-    )
-    head = dict(
-        type='mmmamba.ClassBlockHead',
-        classifier=config['head'],
-        class_block=class_block,
-        token_label=args['token_label'],
-    )
-    return {**config, 'neck': None, 'head': head}
+    backbone = dict(type='mmmamba.Heracles', arch=dict(per_stage, stem_dims=args['stem_hidden_dim']))
+    class_block = dict(type='mmmamba.HeraclesClassBlock', num_heads=per_stage['num_heads'][-1])
+    return with_class_block(backbone, class_block, args)
 
 
 HERACLES = Family(
@@ -183,7 +128,7 @@ HERACLES = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=describe_arch,
     model_config=model_config,
 )

@@ -11,7 +11,6 @@ from mmmamba.checkpoints import arguments, vim
 from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.bidirectional import layer_pairs, layers_from_shapes
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
 from mmmamba.checkpoints.whole_model import split_backbone
 from mmmamba.models.backbones.local_vim import ARCH, ARCH_DEFAULTS, resolve_arch
@@ -79,23 +78,20 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     return {name: tensor.view(-1, 1, 1, 1) if name.endswith(LOGITS) else tensor for name, tensor in published.items()}
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The keys of ``LocalVim``'s ``arch`` that show in shapes: not the routes.
 
     Raises:
-        CheckpointError: if a tensor that a LocalVim must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
     backbone = split_backbone(ours)[0]
-    try:
-        backbone['layers.0.mixer.gate.fc1.weight']  # tells it from Vim
-        return dict(
-            layers_from_shapes(backbone),
-            patch_size=backbone['patch_embed.conv.weight'].shape[-1],
-            pos_embed='pos_embed.weight' in backbone,
-            rope='rope.cos' in backbone,
-        )
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(f'these are not the weights of a LocalVim: {error.args[0]!r} is missing') from None
+    backbone['layers.0.mixer.gate.fc1.weight']  # tells it from Vim
+    return dict(
+        layers_from_shapes(backbone),
+        patch_size=backbone['patch_embed.conv.weight'].shape[-1],
+        pos_embed='pos_embed.weight' in backbone,
+        rope='rope.cos' in backbone,
+    )
 
 
 def describe_arch(arch: dict) -> str:
@@ -169,7 +165,7 @@ LOCAL_VIM = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=describe_arch,
     model_config=model_config,
 )

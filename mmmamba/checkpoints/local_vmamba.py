@@ -3,22 +3,23 @@
 Source: the authors' names and shapes in hunto/LocalMamba at 75e5d1f.
 """
 
-import math
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from mmmamba.checkpoints.arguments import classifier_config, describe_arch, indices, published_arguments
+from mmmamba.checkpoints.arguments import describe_arch, indices, published_arguments
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
 from mmmamba.checkpoints.ss2d import (
     DOWNSAMPLE,
     SCAN,
     STEM,
     is_published,
+    mixer_from_arguments,
+    mixer_from_shapes,
     under,
+    vssm_config,
     whole_model,
     with_flat_states,
     with_our_shapes,
@@ -96,37 +97,23 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     return in_order_of(pairs, with_flat_states(rename(ours, reverse(pairs), 'LocalVMamba')))
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The ``arch`` of a LocalVMamba from the shapes of its tensors, which do not tell the routes.
 
-    Args:
-        ours: a state dict under our names; only ``backbone.*`` is looked at.
-
     Raises:
-        CheckpointError: if a tensor that a LocalVMamba must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
-    try:
-        return _arch_from_shapes(ours)
-    except KeyError as error:
-        raise CheckpointError(f'these are not the weights of a LocalVMamba: {error.args[0]!r} is missing') from None
-
-
-def _arch_from_shapes(ours: Weights) -> dict:
     stages = indices(ours, 'backbone.stages')
     blocks = [f'backbone.stages.{i}.blocks.0' for i in stages]
     dims = [ours[f'{block}.norm1.weight'].shape[0] for block in blocks]
-    ranks = [ours[f'{block}.mixer.scan.dt_proj_weight'].shape[2] for block in blocks]
-    mixer = f'{blocks[0]}.mixer'
+    mixers = [f'{block}.mixer' for block in blocks]
     arch = dict(
         depths=[len(indices(ours, f'backbone.stages.{i}.blocks')) for i in stages],
         embed_dims=dims,
-        d_state=ours[f'{mixer}.scan.A_log'].shape[2],
-        ssm_ratio=ours[f'{mixer}.out_proj.weight'].shape[1] / dims[0],
-        dt_rank='auto' if ranks == [math.ceil(dim / 16) for dim in dims] else ranks[0],
-        conv_bias=f'{mixer}.conv.bias' in ours,
+        **mixer_from_shapes(ours, mixers, dims, '.scan'),
         patch_size=ours['backbone.patch_embed.conv.weight'].shape[-1],
     )
-    return dict(arch, routes='search') if f'{mixer}{LOGITS}' in ours else arch
+    return dict(arch, routes='search') if f'{mixers[0]}{LOGITS}' in ours else arch
 
 
 # What the authors' constructor does where a case does not say.
@@ -158,29 +145,12 @@ def model_config(constructor: str, kwargs: dict) -> dict:
         ValueError: if an argument, or its value, has no counterpart here.
     """
     args = published_arguments('LocalVMamba', kwargs, PUBLISHED_DEFAULTS, supported=SUPPORTED, irrelevant=IRRELEVANT)
-    depths, dims = list(args['depths']), args['dims']
     arch = dict(
-        depths=depths,
-        embed_dims=[dims * 2**i for i in range(len(depths))] if isinstance(dims, int) else list(dims),
-        routes=_routes(args['directions'], sum(depths)),
-        d_state=args['ssm_d_state'],
-        ssm_ratio=args['ssm_ratio'],
-        dt_rank=args['ssm_dt_rank'],
-        conv_bias=args['ssm_conv_bias'],
+        mixer_from_arguments(args),
+        routes=_routes(args['directions'], sum(args['depths'])),
         patch_size=args['patch_size'],
     )
-    last = len(depths) - 1
-    backbone = dict(
-        type='mmmamba.LocalVMamba',
-        arch=arch,
-        in_channels=args['in_chans'],
-        drop_path_rate=args['drop_path_rate'],
-        released_inverse=True,
-        out_indices=tuple(args['out_indices'] or range(last + 1)),
-    )
-    if constructor.startswith('Backbone_'):
-        return backbone
-    return classifier_config(dict(backbone, out_indices=(last,)), args['num_classes'], arch['embed_dims'][last])
+    return vssm_config(constructor, dict(type='mmmamba.LocalVMamba', arch=arch, released_inverse=True), args)
 
 
 def _routes(directions: list | None, blocks: int) -> str | list[list[str]]:
@@ -205,7 +175,7 @@ LOCAL_VMAMBA = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=partial(describe_arch, names=ARCH, resolve=resolve_arch),
     model_config=model_config,
     variants={'_true_inverse': with_true_inverse},

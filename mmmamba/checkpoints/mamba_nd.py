@@ -11,7 +11,6 @@ from torch import Tensor
 from mmmamba.checkpoints import arguments
 from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
 from mmmamba.checkpoints.one_direction import MAMBA_SSM
 from mmmamba.checkpoints.whole_model import backbone_prefixed, split_backbone
@@ -77,19 +76,13 @@ def _by_channel(tensor: Tensor) -> Tensor:
     return torch.movedim(parts, (-1, -2, -3), (-3, -2, -1)).flatten(-3)
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The keys of ``MambaND``'s ``arch`` that show in shapes: not the size of the image and the drop path rate.
 
     Raises:
-        CheckpointError: if a tensor that a MambaND must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
-    try:
-        return _arch_from_shapes(split_backbone(ours)[0])
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(f'these are not the weights of a MambaND: {error.args[0]!r} is missing') from None
-
-
-def _arch_from_shapes(ours: Weights) -> dict:
+    ours = split_backbone(ours)[0]
     projection, mixer = ours['patch_embed.conv.weight'], 'layers.0.mixer'
     return dict(
         embed_dims=projection.shape[0],
@@ -180,7 +173,7 @@ MAMBA_ND = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=describe_arch,
     model_config=model_config,
 )

@@ -9,7 +9,6 @@ from mmmamba.checkpoints import arguments, vim
 from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.bidirectional import LAYER, layer_pairs, layers_from_shapes
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
 from mmmamba.checkpoints.whole_model import split_backbone
 from mmmamba.models.backbones.mamba_r import ARCH, ARCH_DEFAULTS, resolve_arch
@@ -48,21 +47,18 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     return in_order_of(pairs, rename(ours, reverse(pairs), 'Mamba-R'))
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The keys of ``MambaR``'s ``arch`` that show in shapes.
 
     Raises:
-        CheckpointError: if a tensor that a MambaR must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
     backbone = split_backbone(ours)[0]
-    try:
-        return dict(
-            layers_from_shapes(backbone),
-            registers=backbone['register_embed'].shape[1],
-            patch_size=backbone['patch_embed.conv.weight'].shape[-1],
-        )
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(f'these are not the weights of a MambaR: {error.args[0]!r} is missing') from None
+    return dict(
+        layers_from_shapes(backbone),
+        registers=backbone['register_embed'].shape[1],
+        patch_size=backbone['patch_embed.conv.weight'].shape[-1],
+    )
 
 
 def describe_arch(arch: dict) -> str:
@@ -119,7 +115,7 @@ MAMBA_R = Family(
     is_published=vim.is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=describe_arch,
     model_config=model_config,
 )

@@ -10,7 +10,6 @@ from torch import Tensor
 from mmmamba.checkpoints import arguments
 from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
 from mmmamba.checkpoints.one_route import PROJECTIONS, STATE_SPACE, with_route_axis, without_route_axis
 from mmmamba.models.backbones.mambavision import ARCH, CONV_STAGES, resolve_arch
@@ -95,19 +94,12 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     return in_order_of(pairs, rename(without_route_axis(ours), reverse(pairs), 'MambaVision'))
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The keys of ``MambaVision``'s ``arch`` that show in shapes: not heads, windows, and the drop path rate.
 
     Raises:
-        CheckpointError: if a tensor that a MambaVision must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
-    try:
-        return _arch_from_shapes(ours)
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(f'these are not the weights of a MambaVision: {error.args[0]!r} is missing') from None
-
-
-def _arch_from_shapes(ours: Weights) -> dict:
     stem = ours['backbone.patch_embed.conv1.weight'].shape[0]
     dims = [ours['backbone.patch_embed.conv2.weight'].shape[0]]
     stages = indices(ours, 'backbone.stages')
@@ -187,7 +179,7 @@ MAMBAVISION = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=describe_arch,
     model_config=model_config,
 )

@@ -3,16 +3,23 @@
 Source: the authors' names and shapes in YubiaoYue/MedMamba.
 """
 
-import math
 from functools import partial
 
 from torch import Tensor
 
 from mmmamba.checkpoints.arguments import classifier_config, describe_arch, indices, published_arguments
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import in_order_of, rename, reverse
-from mmmamba.checkpoints.ss2d import DOWNSAMPLE, SCAN, is_published, under, with_flat_states, with_our_shapes
+from mmmamba.checkpoints.ss2d import (
+    DOWNSAMPLE,
+    SCAN,
+    is_published,
+    mixer_from_shapes,
+    stage_widths,
+    under,
+    with_flat_states,
+    with_our_shapes,
+)
 from mmmamba.models.backbones.medmamba import ARCH, resolve_arch
 
 BLOCK = (
@@ -71,35 +78,20 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     return {name: w[..., None, None] if name.endswith(CONVOLUTION) else w for name, w in published.items()}
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The ``arch`` of a MedMamba from the shapes of its tensors.
 
-    Args:
-        ours: a state dict under our names; only ``backbone.*`` is looked at.
-
     Raises:
-        CheckpointError: if a tensor that a MedMamba must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
-    try:
-        return _arch_from_shapes(ours)
-    except KeyError as error:
-        raise CheckpointError(f'these are not the weights of a MedMamba: {error.args[0]!r} is missing') from None
-
-
-def _arch_from_shapes(ours: Weights) -> dict:
     stages = indices(ours, 'backbone.stages')
     blocks = [f'backbone.stages.{i}.blocks.0' for i in stages]
     halves = [ours[f'{block}.norm.weight'].shape[0] for block in blocks]
-    ranks = [ours[f'{block}.mixer.dt_proj_weight'].shape[2] for block in blocks]
-    mixer = f'{blocks[0]}.mixer'
     ours[f'{blocks[0]}.conv.conv1.weight']  # tells it from other models
     return dict(
         depths=[len(indices(ours, f'backbone.stages.{i}.blocks')) for i in stages],
         embed_dims=[2 * half for half in halves],
-        d_state=ours[f'{mixer}.A_log'].shape[2],
-        ssm_ratio=ours[f'{mixer}.out_proj.weight'].shape[1] / halves[0],
-        dt_rank='auto' if ranks == [math.ceil(half / 16) for half in halves] else ranks[0],
-        conv_bias=f'{mixer}.conv.bias' in ours,
+        **mixer_from_shapes(ours, [f'{block}.mixer' for block in blocks], halves),
         patch_size=ours['backbone.patch_embed.conv.weight'].shape[-1],
     )
 
@@ -133,10 +125,10 @@ def model_config(constructor: str, kwargs: dict) -> dict:
         'MedMamba', kwargs, PUBLISHED_DEFAULTS, supported=SUPPORTED, irrelevant=('use_checkpoint',)
     )
     mixer = published_arguments('MedMamba SS2D', args['SS2D'], MIXER_DEFAULTS, supported=MIXER_SUPPORTED)
-    depths, dims = list(args['depths']), args['dims']
+    depths = list(args['depths'])
     arch = dict(
         depths=depths,
-        embed_dims=[dims * 2**i for i in range(len(depths))] if isinstance(dims, int) else list(dims),
+        embed_dims=stage_widths(args['dims'], len(depths)),
         d_state=mixer['d_state'] or args['d_state'],
         ssm_ratio=mixer['expand'],
         dt_rank=mixer['dt_rank'] if isinstance(mixer['dt_rank'], int) else 'auto',
@@ -161,7 +153,7 @@ MEDMAMBA = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=partial(describe_arch, names=ARCH, resolve=resolve_arch),
     model_config=model_config,
 )

@@ -3,21 +3,22 @@
 Source: the authors' names and shapes in YuHengsss/MSVMamba at c394019 and in its branch v2.
 """
 
-import math
 from functools import partial
 
 from torch import Tensor
 
-from mmmamba.checkpoints.arguments import classifier_config, describe_arch, indices, published_arguments
+from mmmamba.checkpoints.arguments import describe_arch, indices, published_arguments
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
 from mmmamba.checkpoints.ss2d import (
     DOWNSAMPLE,
     SCAN,
     STEM,
     is_published,
+    mixer_from_arguments,
+    mixer_from_shapes,
     under,
+    vssm_config,
     whole_model,
     with_flat_states,
     with_our_shapes,
@@ -97,7 +98,7 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if a name has no place in the key map.
     """
-    arch = infer_arch(ours)
+    arch = arch_from_shapes(ours)
     pairs = key_map(arch['version'], len(arch['depths']) - 1 if 'head.fc.weight' in ours else None)
     ours = _swapped(ours) if arch['version'] == 'v3' else ours
     published = in_order_of(pairs, with_flat_states(rename(ours, reverse(pairs), 'MSVMamba')))
@@ -106,37 +107,24 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     return {name: w[..., None, None] if name.endswith(CONVOLUTIONS) else w for name, w in published.items()}
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The ``arch`` of an MSVMamba from the shapes of its tensors.
 
-    Args:
-        ours: a state dict under our names; only ``backbone.*`` is looked at.
-
     Raises:
-        CheckpointError: if a tensor that an MSVMamba must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
-    try:
-        return _arch_from_shapes(ours)
-    except KeyError as error:
-        raise CheckpointError(f'these are not the weights of an MSVMamba: {error.args[0]!r} is missing') from None
-
-
-def _arch_from_shapes(ours: Weights) -> dict:
     stages = indices(ours, 'backbone.stages')
     blocks = [f'backbone.stages.{i}.blocks.0' for i in stages]
     dims = [ours[f'{block}.norm1.weight'].shape[0] for block in blocks]
-    ranks = [ours[f'{block}.mixer.scan.dt_proj_weight'].shape[2] for block in blocks]
-    mixer = f'{blocks[0]}.mixer'
+    mixers = [f'{block}.mixer' for block in blocks]
+    mixer = mixers[0]
     width = ours[f'{mixer}.out_proj.weight'].shape[1]
     is_first = 'backbone.patch_embed.conv.weight' in ours
     return dict(
         depths=[len(indices(ours, f'backbone.stages.{i}.blocks')) for i in stages],
         embed_dims=dims,
+        **mixer_from_shapes(ours, mixers, dims, '.scan'),
         version='v1' if is_first else 'v3',
-        d_state=ours[f'{mixer}.scan.A_log'].shape[2],
-        ssm_ratio=width / dims[0],
-        dt_rank='auto' if ranks == [math.ceil(dim / 16) for dim in dims] else ranks[0],
-        conv_bias=f'{mixer}.conv.bias' in ours,
         gate=ours[f'{mixer}.in_proj.weight'].shape[0] == 2 * width,
         mlp_ratio=ours[f'{blocks[0]}.mlp.fc1.weight'].shape[0] / dims[0],
         squeeze=f'{mixer}.scan.squeeze.fc1.weight' in ours,
@@ -186,28 +174,8 @@ def model_config(constructor: str, kwargs: dict) -> dict:
         ValueError: if an argument, or its value, has no counterpart here.
     """
     args = published_arguments('MSVMamba', kwargs, PUBLISHED_DEFAULTS, supported=SUPPORTED, irrelevant=IRRELEVANT)
-    depths, dims = list(args['depths']), args['dims']
-    arch = dict(
-        depths=depths,
-        embed_dims=[dims * 2**i for i in range(len(depths))] if isinstance(dims, int) else list(dims),
-        d_state=args['ssm_d_state'],
-        ssm_ratio=args['ssm_ratio'],
-        dt_rank=args['ssm_dt_rank'],
-        conv_bias=args['ssm_conv_bias'],
-        squeeze=args['add_se'],
-        patch_size=args['patch_size'],
-    )
-    last = len(depths) - 1
-    backbone = dict(
-        type='mmmamba.MSVMamba',
-        arch=arch,
-        in_channels=args['in_chans'],
-        drop_path_rate=args['drop_path_rate'],
-        out_indices=tuple(args['out_indices'] or range(last + 1)),
-    )
-    if constructor.startswith('Backbone_'):
-        return backbone
-    return classifier_config(dict(backbone, out_indices=(last,)), args['num_classes'], arch['embed_dims'][last])
+    arch = dict(mixer_from_arguments(args), squeeze=args['add_se'], patch_size=args['patch_size'])
+    return vssm_config(constructor, dict(type='mmmamba.MSVMamba', arch=arch), args)
 
 
 MSVMAMBA = Family(
@@ -217,7 +185,7 @@ MSVMAMBA = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=partial(describe_arch, names=ARCH, resolve=resolve_arch),
     model_config=model_config,
 )

@@ -10,7 +10,6 @@ from torch import Tensor
 from mmmamba.checkpoints import arguments
 from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
 from mmmamba.checkpoints.one_route import PROJECTIONS, STATE_SPACE, with_route_axis, without_route_axis
 from mmmamba.checkpoints.whole_model import join_backbone, split_backbone
@@ -69,19 +68,13 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     return join_backbone(published, around)
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The keys of ``PlainMamba``'s ``arch`` that show in shapes: not the size of the image and the drop path rate.
 
     Raises:
-        CheckpointError: if a tensor that a PlainMamba must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
-    try:
-        return _arch_from_shapes(split_backbone(ours)[0])
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(f'these are not the weights of a PlainMamba: {error.args[0]!r} is missing') from None
-
-
-def _arch_from_shapes(ours: Weights) -> dict:
+    ours = split_backbone(ours)[0]
     projection, mixer = ours['patch_embed.conv.weight'], 'layers.0.mixer'
     layers, dims = indices(ours, 'layers'), projection.shape[0]
     return dict(
@@ -164,7 +157,7 @@ PLAIN_MAMBA = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=describe_arch,
     model_config=model_config,
 )

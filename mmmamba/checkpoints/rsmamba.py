@@ -11,7 +11,6 @@ from torch import Tensor
 from mmmamba.checkpoints import arguments
 from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
 from mmmamba.checkpoints.one_direction import TRANSFORMERS
 from mmmamba.checkpoints.whole_model import backbone_prefixed, split_backbone
@@ -60,19 +59,13 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     return {**backbone_prefixed(published), **around} if around else published
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The keys of ``RSMamba``'s ``arch`` that show in shapes: not stride, image size, place of the class token.
 
     Raises:
-        CheckpointError: if a tensor that an RSMamba must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
-    try:
-        return _arch_from_shapes(split_backbone(ours)[0])
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(f'these are not the weights of an RSMamba: {error.args[0]!r} is missing') from None
-
-
-def _arch_from_shapes(ours: Weights) -> dict:
+    ours = split_backbone(ours)[0]
     projection, mixer = ours['patch_embed.conv.weight'], 'layers.0.mixer'
     dims, inner = projection.shape[0], ours[f'{mixer}.out_proj.weight'].shape[1]
     rank = ours[f'{mixer}.branches.0.dt_proj_weight'].shape[1]
@@ -173,7 +166,7 @@ RSMAMBA = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=describe_arch,
     model_config=model_config,
 )

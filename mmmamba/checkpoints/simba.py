@@ -3,15 +3,13 @@
 Source: the authors' names and shapes in badripatro/simba at 44865e4; no trained weights were found published.
 """
 
-from collections.abc import Iterable
-
 from torch import Tensor
 
 from mmmamba.checkpoints import arguments
 from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
-from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
+from mmmamba.checkpoints.key_map import in_order_of, rename, reverse
+from mmmamba.checkpoints.numbered_stages import classifier_trunk, count_stages, is_published, with_class_block
 from mmmamba.checkpoints.one_direction import MAMBA_SSM
 from mmmamba.models.backbones.simba import ARCH, resolve_arch
 
@@ -29,45 +27,17 @@ BLOCK = (
 )
 
 
-def key_map(stages: int, is_classifier: bool) -> Pairs:
-    """``(published, ours)`` names in the authors' order; they count stages from 1.
-
-    Args:
-        stages: how many there are.
-        is_classifier: the last norm is then in the head, behind the class block.
-    """
-    pairs = [('patch_embed1.conv.**', 'backbone.patch_embed.convs.**')]
-    for i in range(stages):
-        before = 'patch_embed' if i == 0 else f'stages.{i - 1}.downsample'
-        conv = f'{before}.{"proj" if i == 0 else "conv"}'
-        last = 'head.norm' if is_classifier else f'backbone.out_norms.{i}'
-        pairs += [
-            (f'patch_embed{i + 1}.proj.**', f'backbone.{conv}.**'),
-            (f'patch_embed{i + 1}.norm.**', f'backbone.{before}.norm.**'),
-            *((f'block{i + 1}.*.{old}', f'backbone.stages.{i}.blocks.*.{new}') for old, new in BLOCK),
-            (f'norm{i + 1}.**', f'{last if i == stages - 1 else f"backbone.stages.{i}.norm"}.**'),
-        ]
-    return (
-        *pairs,
-        *((f'post_network.0.{old}', f'head.class_block.{new}') for old, new in BLOCK),
-        ('head.**', 'head.classifier.fc.**'),
-        ('aux_head.**', 'head.aux_fc.**'),
-    )
-
-
-def is_published(names: Iterable[str]) -> bool:
-    """Whether a backbone's tensors carry the authors' names."""
-    return any(name.startswith('block1.') for name in names)
-
-
 def to_ours(published: Weights) -> dict[str, Tensor]:
     """The authors' state dict under our names.
 
     Raises:
         CheckpointError: if a name has no place in the key map.
     """
-    stages = sum(f'patch_embed{i + 1}.proj.weight' in published for i in range(len(published)))
-    return rename(published, key_map(stages, 'head.weight' in published), 'published SiMBA')
+    return rename(
+        published,
+        classifier_trunk(BLOCK, BLOCK, count_stages(published), 'head.weight' in published),
+        'published SiMBA',
+    )
 
 
 def to_published(ours: Weights) -> dict[str, Tensor]:
@@ -76,23 +46,16 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if a name has no place in the key map.
     """
-    pairs = key_map(len(indices(ours, 'backbone.stages')), 'head.norm.weight' in ours)
+    pairs = classifier_trunk(BLOCK, BLOCK, len(indices(ours, 'backbone.stages')), 'head.norm.weight' in ours)
     return in_order_of(pairs, rename(ours, reverse(pairs), 'SiMBA'))
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The keys of ``SiMBA``'s ``arch`` that show in shapes: all but the drop path rate; EinFFT has no ``mlp_ratios``.
 
     Raises:
-        CheckpointError: if a tensor that a SiMBA must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
-    try:
-        return _arch_from_shapes(ours)
-    except KeyError as error:
-        raise CheckpointError(f'these are not the weights of a SiMBA: {error.args[0]!r} is missing') from None
-
-
-def _arch_from_shapes(ours: Weights) -> dict:
     stages = indices(ours, 'backbone.stages')
     first = [f'backbone.stages.{i}.blocks.0' for i in stages]
     dims = [ours[f'{block}.norm1.weight'].shape[0] for block in first]
@@ -136,32 +99,15 @@ def model_config(constructor: str, kwargs: dict) -> dict:
     args = arguments.published_arguments('SiMBA', kwargs, PUBLISHED_DEFAULTS, supported={}, irrelevant=IRRELEVANT)
     channel_mixer = args['cm_type'].split()[0].lower()
     stages = args['num_stages']
-    dims, ratios = list(args['embed_dims'])[:stages], list(args['mlp_ratios'])[:stages]
-    backbone = dict(
-        type='mmmamba.SiMBA',
-        arch=dict(
-            embed_dims=dims,
-            depths=list(args['depths'])[:stages],
-            mlp_ratios=ratios,
-            stem_dims=args['stem_hidden_dim'],
-            channel_mixer=channel_mixer,
-        ),
-        in_channels=args['in_chans'],
-        drop_path_rate=args['drop_path_rate'],
-        out_indices=(-1,),
-        final_norm=False,
+    arch = dict(
+        embed_dims=list(args['embed_dims'])[:stages],
+        depths=list(args['depths'])[:stages],
+        mlp_ratios=list(args['mlp_ratios'])[:stages],
+        stem_dims=args['stem_hidden_dim'],
+        channel_mixer=channel_mixer,
     )
-    config = arguments.classifier_config(backbone, args['num_classes'], dims[-1])
-    class_block = dict(
-        type='mmmamba.SiMBAClassBlock', embed_dims=dims[-1], mlp_ratio=ratios[-1], channel_mixer=channel_mixer
-    )
-    head = dict(
-        type='mmmamba.ClassBlockHead',
-        classifier=config['head'],
-        class_block=class_block,
-        token_label=args['token_label'],
-    )
-    return {**config, 'neck': None, 'head': head}
+    class_block = dict(type='mmmamba.SiMBAClassBlock', channel_mixer=channel_mixer)
+    return with_class_block(dict(type='mmmamba.SiMBA', arch=arch), class_block, args)
 
 
 SIMBA = Family(
@@ -171,7 +117,7 @@ SIMBA = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=describe_arch,
     model_config=model_config,
 )

@@ -1,7 +1,11 @@
-"""Names and shapes of VMamba's mixer, patch embedding and downsampling, which the models after it share."""
+"""Names, shapes and arguments of VMamba's mixer, patch embedding and downsampling, which the models after it share."""
+
+import math
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from mmmamba.checkpoints.arguments import classifier_config
 from mmmamba.checkpoints.family import Weights
 from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs
@@ -92,3 +96,63 @@ def _our_shape(name: str, weights: Weights, what: str) -> Tensor:
                 'its block has elsewhere; the file is damaged: fetch it again'
             ) from None
     return tensor.flatten(1) if name.endswith(POINTWISE) else tensor  # (out, in, 1, 1) -> (out, in)
+
+
+def mixer_from_shapes(ours: Weights, mixers: Sequence[str], dims: Sequence[int], scan: str = '') -> dict:
+    """The keys of an arch that a mixer's shapes tell.
+
+    Args:
+        ours: a state dict under our names.
+        mixers: name of the first mixer of each stage.
+        dims: width that each of them works on.
+        scan: ``'.scan'`` where the parameters of the scan lie in a module of their own.
+
+    Raises:
+        KeyError: if a tensor that a mixer must have is missing.
+    """
+    ranks = [ours[f'{mixer}{scan}.dt_proj_weight'].shape[2] for mixer in mixers]
+    first = mixers[0]
+    return dict(
+        d_state=ours[f'{first}{scan}.A_log'].shape[2],
+        ssm_ratio=ours[f'{first}.out_proj.weight'].shape[1] / dims[0],
+        dt_rank='auto' if ranks == [math.ceil(dim / 16) for dim in dims] else ranks[0],
+        conv_bias=f'{first}.conv.bias' in ours,
+    )
+
+
+def stage_widths(dims: int | Sequence[int], stages: int) -> list[int]:
+    """The published ``dims``: one for each stage, or the first, from which they double."""
+    return [dims * 2**i for i in range(stages)] if isinstance(dims, int) else list(dims)
+
+
+def mixer_from_arguments(args: Mapping) -> dict:
+    """The keys of an arch that the authors' constructors of VMamba and its heirs have in common."""
+    return dict(
+        depths=list(args['depths']),
+        embed_dims=stage_widths(args['dims'], len(args['depths'])),
+        d_state=args['ssm_d_state'],
+        ssm_ratio=args['ssm_ratio'],
+        dt_rank=args['ssm_dt_rank'],
+        conv_bias=args['ssm_conv_bias'],
+    )
+
+
+def vssm_config(constructor: str, backbone: dict, args: Mapping) -> dict:
+    """The config of a published call: an mmpretrain classifier, or of ``'Backbone_...'`` a backbone with all its maps.
+
+    Args:
+        constructor: the authors'.
+        backbone: type, arch and what else is not the same in all families.
+        args: the authors' arguments, complete.
+    """
+    last = len(backbone['arch']['depths']) - 1
+    backbone = dict(
+        backbone,
+        in_channels=args['in_chans'],
+        drop_path_rate=args['drop_path_rate'],
+        out_indices=tuple(args['out_indices'] or range(last + 1)),
+    )
+    if constructor.startswith('Backbone_'):
+        return backbone
+    channels = backbone['arch']['embed_dims'][last]
+    return classifier_config(dict(backbone, out_indices=(last,)), args['num_classes'], channels)

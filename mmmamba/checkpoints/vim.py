@@ -12,7 +12,6 @@ from mmmamba.checkpoints import arguments
 from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.bidirectional import LAYER, MIXER_IRRELEVANT, layer_pairs, layers_from_shapes
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
 from mmmamba.checkpoints.whole_model import split_backbone
 from mmmamba.models.backbones.vim import ARCH, ARCH_DEFAULTS, MIXER_DEFAULTS, resolve_arch
@@ -65,23 +64,20 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     return {**dict(zip(ENDS, token.split(1, dim=1), strict=True)), **rest}
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The keys of ``Vim``'s ``arch`` that show in shapes.
 
     Raises:
-        CheckpointError: if a tensor that a Vim must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
     backbone = split_backbone(ours)[0]
-    try:
-        return dict(
-            layers_from_shapes(backbone),
-            patch_size=backbone['patch_embed.conv.weight'].shape[-1],
-            pos_embed='pos_embed.weight' in backbone,
-            rope='rope.cos' in backbone,
-            bidirectional='layers.0.mixer.branches.1.D' in backbone,
-        )
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(f'these are not the weights of a Vim: {error.args[0]!r} is missing') from None
+    return dict(
+        layers_from_shapes(backbone),
+        patch_size=backbone['patch_embed.conv.weight'].shape[-1],
+        pos_embed='pos_embed.weight' in backbone,
+        rope='rope.cos' in backbone,
+        bidirectional='layers.0.mixer.branches.1.D' in backbone,
+    )
 
 
 def describe_arch(arch: dict) -> str:
@@ -194,7 +190,7 @@ VIM = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=describe_arch,
     model_config=model_config,
 )

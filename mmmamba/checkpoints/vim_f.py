@@ -9,7 +9,6 @@ from mmmamba.checkpoints import arguments, vim
 from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.bidirectional import LAYER, layer_pairs, layers_from_shapes
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
 from mmmamba.checkpoints.whole_model import split_backbone
 from mmmamba.models.backbones.vim_f import ARCH, ARCH_DEFAULTS, resolve_arch
@@ -67,24 +66,21 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     return in_order_of(pairs, rename(ours, reverse(pairs), 'Vim-F'))
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The keys of ``VimF``'s ``arch`` that show in shapes.
 
     Raises:
-        CheckpointError: if a tensor that a VimF must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
     backbone = split_backbone(ours)[0]
-    try:
-        mixing = sum(name.endswith('.norm.1.scales') for name in backbone)
-        is_layer_norm = 'layers.0.norm.bias' in backbone or 'layers.0.norm.0.bias' in backbone
-        return dict(
-            layers_from_shapes(backbone),
-            norm='LN' if is_layer_norm else 'RMS',
-            frequency_layers=mixing,
-            bidirectional='layers.0.mixer.branches.1.D' in backbone,
-        )
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(f'these are not the weights of a VimF: {error.args[0]!r} is missing') from None
+    mixing = sum(name.endswith('.norm.1.scales') for name in backbone)
+    is_layer_norm = 'layers.0.norm.bias' in backbone or 'layers.0.norm.0.bias' in backbone
+    return dict(
+        layers_from_shapes(backbone),
+        norm='LN' if is_layer_norm else 'RMS',
+        frequency_layers=mixing,
+        bidirectional='layers.0.mixer.branches.1.D' in backbone,
+    )
 
 
 def describe_arch(arch: dict) -> str:
@@ -117,7 +113,7 @@ VIM_F = Family(
     is_published=vim.is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=describe_arch,
     model_config=model_config,
 )

@@ -3,22 +3,23 @@
 Source: the authors' names and shapes in MzeroMiko/VMamba at 2ed52ea.
 """
 
-import math
 import re
 from functools import partial
 
 from torch import Tensor
 
-from mmmamba.checkpoints.arguments import classifier_config, describe_arch, indices, published_arguments
+from mmmamba.checkpoints.arguments import describe_arch, indices, published_arguments
 from mmmamba.checkpoints.family import Family, Weights
-from mmmamba.checkpoints.files import CheckpointError
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
 from mmmamba.checkpoints.ss2d import (
     DOWNSAMPLE,
     SCAN,
     STEM,
     is_published,
+    mixer_from_arguments,
+    mixer_from_shapes,
     under,
+    vssm_config,
     whole_model,
     with_flat_states,
     with_our_shapes,
@@ -110,45 +111,29 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     pairs = key_map(
         stem='v2' if 'backbone.patch_embed.conv2.weight' in ours else 'v1',
         downsample='merge' if any('.downsample.reduction.' in name for name in ours) else 'conv',
-        mixer=MIXER_V0 if infer_arch(ours)['gate'] else MIXER,
+        mixer=MIXER_V0 if arch_from_shapes(ours)['gate'] else MIXER,
         last_stage=len(stages) - 1 if 'head.fc.weight' in ours else None,
     )
     published = rename(ours, reverse(pairs), 'VMamba')
     return in_order_of(pairs, with_flat_states(published))
 
 
-def infer_arch(ours: Weights) -> dict:
+def arch_from_shapes(ours: Weights) -> dict:
     """The ``arch`` of a VMamba from the shapes of its tensors.
 
-    Args:
-        ours: a state dict under our names; only ``backbone.*`` is looked at.
-
-    Returns:
-        The keys of ``VMamba``'s ``arch`` that show in shapes: all but the drop path rate.
-
     Raises:
-        CheckpointError: if a tensor that a VMamba must have is missing.
+        KeyError: if a tensor that it must have is missing.
     """
-    try:
-        return _arch_from_shapes(ours)
-    except KeyError as error:
-        raise CheckpointError(f'these are not the weights of a VMamba: {error.args[0]!r} is missing') from None
-
-
-def _arch_from_shapes(ours: Weights) -> dict:
     stages = indices(ours, 'backbone.stages')
     first = 'backbone.stages.0.blocks.0'
     dims = [ours[f'backbone.stages.{i}.blocks.0.norm1.weight'].shape[0] for i in stages]
-    ranks = [ours[f'backbone.stages.{i}.blocks.0.mixer.dt_proj_weight'].shape[2] for i in stages]
+    mixers = [f'backbone.stages.{i}.blocks.0.mixer' for i in stages]
     width = ours[f'{first}.mixer.out_proj.weight'].shape[1]
     has_mlp = f'{first}.mlp.fc1.weight' in ours
     return dict(
         depths=[len(indices(ours, f'backbone.stages.{i}.blocks')) for i in stages],
         embed_dims=dims,
-        d_state=ours[f'{first}.mixer.A_log'].shape[2],
-        ssm_ratio=width / dims[0],
-        dt_rank='auto' if ranks == [math.ceil(dim / 16) for dim in dims] else ranks[0],
-        conv_bias=f'{first}.mixer.conv.bias' in ours,
+        **mixer_from_shapes(ours, mixers, dims),
         gate=ours[f'{first}.mixer.in_proj.weight'].shape[0] == 2 * width,
         mlp_ratio=ours[f'{first}.mlp.fc1.weight'].shape[0] / dims[0] if has_mlp else 0.0,
         patch_embed='v2' if 'backbone.patch_embed.conv2.weight' in ours else 'v1',
@@ -168,6 +153,7 @@ PUBLISHED_DEFAULTS = dict(
     ssm_ratio=2.0, ssm_dt_rank='auto', ssm_act_layer='silu', ssm_conv=3, ssm_conv_bias=True, ssm_drop_rate=0.0,
     forward_type='v2', mlp_ratio=4.0, mlp_act_layer='gelu', mlp_drop_rate=0.0, gmlp=False, drop_path_rate=0.1,
     patch_norm=True, norm_layer='ln', downsample_version='v2', patchembed_version='v1', posembed=False,
+    out_indices=None,
 )  # fmt: skip
 # The values that VMamba builds; every released model keeps to them.
 SUPPORTED = dict(
@@ -176,7 +162,7 @@ SUPPORTED = dict(
     downsample_version=('v1', 'v2', 'v3'), patchembed_version=('v1', 'v2'), posembed=(False,),
 )  # fmt: skip
 # They decide initial values, memory or the position embedding that is off: nothing that loaded weights could show.
-IRRELEVANT = ('ssm_init', 'use_checkpoint', 'imgsize', 'pretrained', 'out_indices')
+IRRELEVANT = ('ssm_init', 'use_checkpoint', 'imgsize', 'pretrained')
 
 
 def arch_from_published_kwargs(kwargs: dict) -> dict:
@@ -192,13 +178,8 @@ def arch_from_published_kwargs(kwargs: dict) -> dict:
         ValueError: if an argument, or its value, has no counterpart here.
     """
     args = published_arguments('VMamba', kwargs, PUBLISHED_DEFAULTS, supported=SUPPORTED, irrelevant=IRRELEVANT)
-    depths, dims = list(args['depths']), args['dims']
     return dict(
-        depths=depths,
-        embed_dims=[dims * 2**i for i in range(len(depths))] if isinstance(dims, int) else list(dims),
-        d_state=args['ssm_d_state'],
-        ssm_ratio=args['ssm_ratio'],
-        dt_rank=args['ssm_dt_rank'],
+        mixer_from_arguments(args),
         conv_bias=args['ssm_conv_bias'] or args['forward_type'] in ('v0', 'v0seq'),  # v0 does not look at it
         gate=_is_gated(args['forward_type']),
         mlp_ratio=args['mlp_ratio'],
@@ -222,17 +203,7 @@ def model_config(constructor: str, kwargs: dict) -> dict:
     """
     arch = arch_from_published_kwargs(kwargs)
     args = {**PUBLISHED_DEFAULTS, **kwargs}
-    backbone = dict(
-        type='mmmamba.VMamba',
-        arch=arch,
-        in_channels=args['in_chans'],
-        drop_path_rate=args['drop_path_rate'],
-        out_indices=tuple(args.get('out_indices', range(len(arch['depths'])))),
-    )
-    if constructor.startswith('Backbone_'):
-        return backbone
-    last = len(arch['depths']) - 1
-    return classifier_config(dict(backbone, out_indices=(last,)), args['num_classes'], arch['embed_dims'][last])
+    return vssm_config(constructor, dict(type='mmmamba.VMamba', arch=arch), args)
 
 
 def _is_gated(forward_type: str) -> bool:
@@ -252,7 +223,7 @@ VMAMBA = Family(
     is_published=is_published,
     to_ours=to_ours,
     to_published=to_published,
-    infer_arch=infer_arch,
+    arch_from_shapes=arch_from_shapes,
     describe_arch=partial(describe_arch, names=ARCH, resolve=resolve_arch),
     model_config=model_config,
 )

@@ -12,7 +12,6 @@ from mmmamba.checkpoints import CheckpointError, export, load_weights
 from mmmamba.checkpoints.vmamba import (
     VMAMBA,
     arch_from_published_kwargs,
-    infer_arch,
     is_published,
     model_config,
     to_ours,
@@ -143,7 +142,7 @@ SHOWS_IN_SHAPES = {
 def test_a_published_architecture_is_told_from_its_shapes(name):
     with torch.device('meta'):
         model = VMamba(name)
-    held = infer_arch({f'backbone.{key}': tensor for key, tensor in model.state_dict().items()})
+    held = VMAMBA.infer_arch({f'backbone.{key}': tensor for key, tensor in model.state_dict().items()})
     known = resolve_arch(name)
     assert held == {key: known[key] for key in held}
     assert set(held) == SHOWS_IN_SHAPES
@@ -152,7 +151,7 @@ def test_a_published_architecture_is_told_from_its_shapes(name):
 
 def test_an_architecture_without_a_name_is_described_by_its_dict():
     model = backbone(small_arch(dt_rank=5, downsample='v2'))
-    held = infer_arch({f'backbone.{key}': tensor for key, tensor in model.state_dict().items()})
+    held = VMAMBA.infer_arch({f'backbone.{key}': tensor for key, tensor in model.state_dict().items()})
     described = eval(VMAMBA.describe_arch(held))
     assert described['dt_rank'] == 5
     assert described['downsample'] == 'v2'
@@ -160,8 +159,8 @@ def test_an_architecture_without_a_name_is_described_by_its_dict():
 
 
 def test_other_tensors_are_not_a_vmamba():
-    with pytest.raises(CheckpointError, match='these are not the weights of a VMamba: .* is missing'):
-        infer_arch({'backbone.stages.0.blocks.0.attn.qkv.weight': torch.ones(3)})
+    with pytest.raises(CheckpointError, match='these are not the weights of VMamba: .* is missing'):
+        VMAMBA.infer_arch({'backbone.stages.0.blocks.0.attn.qkv.weight': torch.ones(3)})
 
 
 # Published keyword arguments.

@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
+from torchvision.ops import StochasticDepth
 
 from mmmamba.layers import NORMS, LayerNorm
 
@@ -53,6 +54,38 @@ class Backbone(BaseModule):
         super().train(mode)
         self.freeze()
         return self
+
+
+class PreNormBlock(nn.Module):
+    """``x + mixer(LN(x))``, then ``x + mlp(LN(x))``; (..., embed_dims) to the same shape.
+
+    Args:
+        embed_dims: channels.
+        mixer: of the pixels.
+        mlp: of the channels.
+        eps: of the two norms.
+        drop_path_rate: of both branches.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        mixer: nn.Module,
+        mlp: nn.Module,
+        *,
+        eps: tuple[float, float] = (1e-5, 1e-5),
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm(embed_dims, eps[0], narrow=True)
+        self.mixer = mixer
+        self.norm2 = LayerNorm(embed_dims, eps[1], narrow=True)
+        self.mlp = mlp
+        self.drop_path = StochasticDepth(drop_path_rate, mode='row')
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.mixer(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class Stage(nn.Module):

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import StochasticDepth
 
 from mmmamba.layers import Attention, ConvDownsample, ConvMlp, DeepStem, LayerNorm, Mlp
 from mmmamba.models.backbones import base
-from mmmamba.models.backbones.base import NormedStage, PyramidBackbone, drop_path_rates
+from mmmamba.models.backbones.base import NormedStage, PreNormBlock, PyramidBackbone, drop_path_rates
 from mmmamba.registry import MODELS
 
 FILTER_STAGES = 2  # the first two stages filter, the others attend
@@ -88,22 +87,6 @@ class MapAttention(Attention):
         return super().forward(x.flatten(1, 2)).view(x.shape)
 
 
-class HeraclesBlock(nn.Module):
-    """``x + mixer(LN(x))``, then ``x + MLP(LN(x))``; (B, H, W, C) to the same shape."""
-
-    def __init__(self, mixer: nn.Module, embed_dims: int, mlp_ratio: float, drop_path_rate: float) -> None:
-        super().__init__()
-        self.norm1 = LayerNorm(embed_dims, NORM_EPS, narrow=True)
-        self.mixer = mixer
-        self.norm2 = LayerNorm(embed_dims, NORM_EPS, narrow=True)
-        self.mlp = ConvMlp(embed_dims, int(embed_dims * mlp_ratio))
-        self.drop_path = StochasticDepth(drop_path_rate, mode='row')
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.mixer(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
-
-
 @MODELS.register_module()
 class HeraclesClassBlock(nn.Module):
     """A class token, the map's mean, attends to itself and the pixels; for a classifier's head, (B, H, W, C) to (B, C).
@@ -166,7 +149,13 @@ class Heracles(PyramidBackbone):
         for i, depth in enumerate(depths):
             first = sum(depths[:i])
             blocks = [
-                HeraclesBlock(_mixer(arch, i), dims[i], arch['mlp_ratios'][i], rates[layer])
+                PreNormBlock(
+                    dims[i],
+                    _mixer(arch, i),
+                    ConvMlp(dims[i], int(dims[i] * arch['mlp_ratios'][i])),
+                    eps=(NORM_EPS, NORM_EPS),
+                    drop_path_rate=rates[layer],
+                )
                 for layer in range(first, first + depth)
             ]
             downsample = ConvDownsample(*dims[i : i + 2]) if i + 1 < len(depths) else None

@@ -6,8 +6,6 @@ https://arxiv.org/abs/2403.09338. Authors' code: hunto/LocalMamba (Apache-2.0). 
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from mmmamba.layers import ExtraTokens, LocalMambaMixer, PatchEmbed, PositionEmbed, RotaryEmbed
 from mmmamba.models.backbones import base
 from mmmamba.models.backbones.base import drop_path_rates
@@ -119,15 +117,11 @@ class LocalVim(TokenBackbone):
             norm_eps=arch['norm_eps'],
             out_indices=out_indices,
             out_type=out_type,
+            pool_last=arch['pool'] == 'last',
             frozen_stages=frozen_stages,
             with_cp=with_cp,
             init_cfg=init_cfg,
         )
-        self.pool_last = arch['pool'] == 'last'
-
-    def pool(self, tokens: Tensor, patches: Tensor) -> Tensor:
-        """The class token, the mean of two, or without any the mean of the patches or the last one."""
-        return patches[:, -1] if self.pool_last and not tokens.shape[1] else super().pool(tokens, patches)
 
 
 def routes_of_layers(arch: dict) -> list[Sequence[str]]:

@@ -7,11 +7,10 @@ Paper: Patro and Agneeswaran, "SiMBA: Simplified Mamba-Based Architecture for Vi
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from mmmamba.layers import ConvDownsample, ConvMlp, DeepStem, EinFFT, LayerNorm, MapMambaMixer, Mlp
 from mmmamba.models.backbones import base
-from mmmamba.models.backbones.base import NormedStage, PyramidBackbone, drop_path_rates
+from mmmamba.models.backbones.base import NormedStage, PreNormBlock, PyramidBackbone, drop_path_rates
 from mmmamba.registry import MODELS
 from mmmamba.scans import ScanSpec, scan_of_layer
 
@@ -52,8 +51,8 @@ ARCH = {
 }
 
 
-class SiMBABlock(nn.Module):
-    """``x + Mamba(LN(x))``, then ``x + channels(LN(x))``; (B, H, W, C) to the same shape.
+class SiMBABlock(PreNormBlock):
+    """Mamba along a route for the pixels, then the channel mixer; (B, H, W, C) to the same shape.
 
     Args:
         embed_dims: C.
@@ -72,16 +71,8 @@ class SiMBABlock(nn.Module):
         d_state: int = 64,
         drop_path_rate: float = 0,
     ) -> None:
-        super().__init__()
-        self.norm1 = LayerNorm(embed_dims, narrow=True)
-        self.mixer = MapMambaMixer(embed_dims, scan=scan, d_state=d_state)
-        self.norm2 = LayerNorm(embed_dims, 1e-6, narrow=True)
-        self.mlp = mlp
-        self.drop_path = StochasticDepth(drop_path_rate, mode='row')
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.mixer(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        mixer = MapMambaMixer(embed_dims, scan=scan, d_state=d_state)
+        super().__init__(embed_dims, mixer, mlp, eps=(1e-5, 1e-6), drop_path_rate=drop_path_rate)
 
 
 @MODELS.register_module()

@@ -61,6 +61,7 @@ class TokenBackbone(Backbone):
         out_indices: layers whose maps are returned, each through a norm of its own.
         out_type: ``featmap``: the patches of those layers as maps; ``pooled``: what :meth:`pool` makes of the last one,
             for a classifier.
+        pool_last: without extra tokens that is the last patch, not the mean of all.
         frozen_stages: 0 freezes the embeddings, i the first i layers as well.
         with_cp: recompute each layer in the backward pass.
         init_cfg: mmengine initialisation.
@@ -85,6 +86,7 @@ class TokenBackbone(Backbone):
         norm_eps: float = 1e-5,
         out_indices: Sequence[int] = (-1,),
         out_type: str = 'featmap',
+        pool_last: bool = False,
         frozen_stages: int = -1,
         with_cp: bool = False,
         init_cfg: dict | None = None,
@@ -95,6 +97,7 @@ class TokenBackbone(Backbone):
         if rope is not None and tokens is not None:
             raise ValueError('a rotary embedding has no place for class tokens; take one of the two')
         self.out_type, self.with_cp, self.rotate_residual = out_type, with_cp, rotate_residual
+        self.pool_last = pool_last
         self.patch_embed = patch_embed
         self.cls_tokens = tokens
         self.pos_embed = pos_embed
@@ -130,7 +133,9 @@ class TokenBackbone(Backbone):
         return x if self.pos_embed is None else x + self.pos_embed(grid)
 
     def pool(self, tokens: Tensor, patches: Tensor) -> Tensor:
-        """What stands for the image: the mean of the class tokens (B, n, C), without any that of the patches."""
+        """What stands for the image: the mean of the class tokens (B, n, C), or without any of the patches."""
+        if self.pool_last and not tokens.shape[1]:
+            return patches[:, -1]
         return (tokens if tokens.shape[1] else patches).mean(dim=1)
 
     def frozen_parts(self) -> list[nn.Module | nn.Parameter]:
