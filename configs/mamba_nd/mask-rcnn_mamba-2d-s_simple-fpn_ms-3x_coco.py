@@ -1,0 +1,9 @@
+# Mask R-CNN with Mamba-2D-S/8 on COCO, 36 epochs at many scales, by a simple feature pyramid; the authors have none.
+_base_ = [
+    '../_base_/models/mask-rcnn_simple-fpn.py',
+    '../_base_/datasets/coco_instance_ms.py',
+    '../_base_/schedules/schedule_3x_adamw.py',
+    '../_base_/default_runtime_det.py',
+]
+
+model = dict(backbone=dict(_delete_=True, type='mmmamba.MambaND', arch='small'), neck=dict(in_channels=384))

@@ -1,0 +1,7 @@
+# Mask R-CNN with MedMamba-B on COCO, 36 epochs at many scales (settings of VMamba).
+_base_ = './mask-rcnn_medmamba-t_fpn_ms-3x_coco.py'
+
+model = dict(
+    backbone=dict(arch='base'),
+    neck=dict(in_channels=[128, 256, 512, 1024]),
+)
