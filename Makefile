@@ -42,3 +42,4 @@ test-gpu: install
 
 lint: install
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy

@@ -16,10 +16,13 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+
+if TYPE_CHECKING:  # importing this file imports no torch
+    import torch
 
 TESTED = {
     'torch': '>=2.4,<2.15',
@@ -88,14 +91,14 @@ def get_compiling_cuda_version() -> str:
     return 'not available'
 
 
-def _kernel_dtype(*dtypes):
+def _kernel_dtype(*dtypes: 'torch.dtype') -> 'torch.dtype':
     """Return the dtype to compute in: torchvision has fp32 and fp64 kernels on every device, half ones only on some."""
     import torch
 
     return torch.float64 if torch.float64 in dtypes else torch.float32
 
 
-def nms(boxes, scores, iou_threshold: float, offset: int = 0):
+def nms(boxes: 'torch.Tensor', scores: 'torch.Tensor', iou_threshold: float, offset: int = 0) -> 'torch.Tensor':
     """Keep boxes in order of score, dropping those that overlap a kept one.
 
     Args:
@@ -126,11 +129,11 @@ def _require_average_pooling(pool_mode: int) -> None:
 
 
 def roi_align_forward(
-    input,
-    rois,
-    output,
-    argmax_y,
-    argmax_x,
+    input: 'torch.Tensor',
+    rois: 'torch.Tensor',
+    output: 'torch.Tensor',
+    argmax_y: 'torch.Tensor',
+    argmax_x: 'torch.Tensor',
     aligned_height: int,
     aligned_width: int,
     spatial_scale: float,
@@ -169,11 +172,11 @@ def roi_align_forward(
 
 
 def roi_align_backward(
-    grad_output,
-    rois,
-    argmax_y,
-    argmax_x,
-    grad_input,
+    grad_output: 'torch.Tensor',
+    rois: 'torch.Tensor',
+    argmax_y: 'torch.Tensor',
+    argmax_x: 'torch.Tensor',
+    grad_input: 'torch.Tensor',
     aligned_height: int,
     aligned_width: int,
     spatial_scale: float,
@@ -210,7 +213,7 @@ def roi_align_backward(
 # -- mends, applied right after the module they name was imported ----------------------------------------------------
 
 
-def _leave_multimodal_out(dependency: ModuleType) -> None:
+def _leave_multimodal_out(dependency: Any) -> None:
     """mmpretrain's multimodal models are written for transformers 4 and fail at import beside 5; the rest is fine."""
     version = _installed('transformers')
     if not dependency.WITH_MULTIMODAL or version is None or version.major < 5:
@@ -228,7 +231,7 @@ def _needs_transformers_4(name, version, *args, **kwargs):
     raise ImportError(f'mmpretrain {name} needs transformers 4, found {version}: pip install "transformers<5"')
 
 
-def _keep_rois_exact(extractor: ModuleType) -> None:
+def _keep_rois_exact(extractor: Any) -> None:
     """mmdet rounds RoIs to the dtype of the maps: in bf16 a coordinate above 512 moves by up to 2 px. Pool in fp32."""
     forward = extractor.SingleRoIExtractor.forward
 
@@ -240,12 +243,12 @@ def _keep_rois_exact(extractor: ModuleType) -> None:
     extractor.SingleRoIExtractor.forward = forward_in_fp32
 
 
-def _find_mmseg_configs(config_utils: ModuleType) -> None:
+def _find_mmseg_configs(config_utils: Any) -> None:
     """mmengine looks for ``mmseg::`` bases in a distribution of the predecessor's name; by module it finds them."""
     config_utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
-def _run_no_pickled_code(checkpoint: ModuleType) -> None:
+def _run_no_pickled_code(checkpoint: Any) -> None:
     """mmengine reads a file that is not plain weights once more, with the code in it; ours is refused instead."""
 
     def load(file, map_location=None, weights_only=None):
@@ -269,16 +272,19 @@ class _MendingFinder(importlib.abc.MetaPathFinder):
 
     def find_spec(self, fullname, path=None, target=None):
         mend = MENDS.get(fullname)
-        spec = mend and importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if not spec:
+        if mend is None:
             return None
-        exec_module = spec.loader.exec_module
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is None:
+            return None
+        loader: Any = spec.loader
+        exec_module = loader.exec_module
 
         def exec_and_mend(module):
             exec_module(module)
             mend(module)
 
-        spec.loader.exec_module = exec_and_mend
+        loader.exec_module = exec_and_mend
         return spec
 
 

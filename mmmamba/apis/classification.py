@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,13 +33,15 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         UserError: if the model is no classifier, or is given as a model together with a checkpoint.
     """
 
+    visualizer: Any  # None until the first picture
+
     def __init__(
         self,
         model: str | Path | Config | BaseModel,
         pretrained: str | bool = False,
         device: str | torch.device | None = None,
         classes: list[str] | None = None,
-        **options,
+        **options: object,
     ) -> None:
         if not isinstance(model, BaseModel):
             model = get_model(model, pretrained, device=device, **options)

@@ -109,13 +109,14 @@ def _video(
 ) -> bool:
     video = cv2.VideoCapture(str(file))
     rate = video.get(cv2.CAP_PROP_FPS) or 25.0
-    target, writer, frames = out_dir / 'vis' / name.with_suffix('.mp4'), None, []
+    target, writer = out_dir / 'vis' / name.with_suffix('.mp4'), None
+    frames: list[dict] = []
     for frame in _frames(video):
         sample = predictor.predict(frame)
         drawn = np.ascontiguousarray(predictor.draw(frame, sample, score_thr))
         if writer is None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            writer = cv2.VideoWriter(str(target), cv2.VideoWriter_fourcc(*'mp4v'), rate, drawn.shape[1::-1])
+            writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*'mp4v'), rate, drawn.shape[1::-1])
         writer.write(drawn)
         frames.append({'frame': len(frames), **predictor.describe(sample, score_thr)})
     video.release()

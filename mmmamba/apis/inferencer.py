@@ -1,6 +1,7 @@
 """What the inferencers have in common: our names, safe checkpoints, and one image in, one picture and record out."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +32,9 @@ class ImagePredictor(Protocol):
 
 class NamedModels:
     """Mixin for inferencers of mmengine: ``model`` may be a name of ours, ``weights`` are read safely, strictly."""
+
+    scope: str  # of the library's inferencer, as is the method that loads weights
+    _load_weights_to_model: Callable[[nn.Module, dict, Config], None]
 
     def _load_model_from_metafile(self, model: str) -> tuple[Config, None]:
         return resolve_config(model), None

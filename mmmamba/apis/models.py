@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
 
@@ -32,8 +32,8 @@ def get_model(
     pretrained: str | Path | bool = False,
     *,
     device: str | torch.device | None = None,
-    **options,
-) -> nn.Module:
+    **options: object,
+) -> BaseModel:
     """Build the classifier, detector or segmentor of a config, in evaluation mode.
 
     Args:

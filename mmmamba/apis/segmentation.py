@@ -2,10 +2,10 @@
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmseg.apis import MMSegInferencer as MMSegmentationInferencer
 from mmseg.structures import SegDataSample
 from pycocotools import mask as coco_mask
-from torch import nn
 
 from mmmamba.apis.inferencer import NamedModels
 
@@ -13,7 +13,7 @@ from mmmamba.apis.inferencer import NamedModels
 class MMSegInferencer(NamedModels, MMSegmentationInferencer):
     """mmseg's ``MMSegInferencer``, its arguments and results, with our names and safe checkpoints."""
 
-    def _load_weights_to_model(self, model: nn.Module, checkpoint: dict, cfg: Config) -> None:
+    def _load_weights_to_model(self, model: BaseModel, checkpoint: dict, cfg: Config) -> None:
         super()._load_weights_to_model(model, checkpoint, cfg)
         classes = model.dataset_meta['classes'] or [str(i) for i in range(model.decode_head.num_classes)]
         palette = model.dataset_meta['palette']

@@ -56,7 +56,7 @@ def load_file(path: str | Path, map_location: str | torch.device = 'cpu') -> dic
     checkpoint = read(path, map_location)
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f'checkpoint {str(path)!r} holds a {type(checkpoint).__name__}, not a dict of weights')
-    return checkpoint
+    return dict(checkpoint)
 
 
 def unwrap(checkpoint: Mapping, *, ema: bool = False) -> dict[str, Tensor]:
@@ -208,7 +208,7 @@ def _latin1(text: str, encoding: str) -> bytes:
 class _YacsConfig:
     """The config inside the authors' files (VMamba and others follow Swin): read as a plain dict, without yacs."""
 
-    def __new__(cls) -> OrderedDict:  # the unpickler fills an OrderedDict, never an unknown class
+    def __new__(cls) -> OrderedDict:  # type: ignore[misc] # the unpickler fills an OrderedDict, never an unknown class
         return OrderedDict()
 
 

@@ -51,7 +51,7 @@ def reverse(pairs: Iterable[tuple[str, str]]) -> Pairs:
 
 def in_order_of(pairs: Pairs, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Sort tensors as the left sides of ``pairs`` list them: branches in order of first mention, numbers ascending."""
-    first_mention = {}
+    first_mention: dict[str, int] = {}
     for rank, (pattern, _) in enumerate(pairs):
         parts = pattern.split('.')
         for depth in range(len(parts)):

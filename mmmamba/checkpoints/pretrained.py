@@ -37,6 +37,6 @@ class Pretrained:
         print_log(f'{type(module).__name__} from {self.checkpoint}: {report}', logger='current')
         for child in module.modules():  # mmengine initializes the children after this; they must keep what was loaded
             if child is not module and hasattr(child, 'init_weights'):
-                child.is_init = True
+                child.is_init = True  # type: ignore[assignment] # mmengine's flag
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=f'mmmamba.Pretrained: {self.checkpoint}')

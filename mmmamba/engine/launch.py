@@ -125,7 +125,7 @@ def evaluate(
     if wants_predictions and cfg.default_scope == 'mmseg':
         evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
         evaluators[0].update(output_dir=out, keep_results=True)
-    elif wants_predictions and not out.endswith(('.pkl', '.pickle')):
+    elif out is not None and not out.endswith(('.json', '.pkl', '.pickle')):
         raise UserError(f'--out {out!r} must end in .json (metrics) or .pkl (predictions)')
     runner = _build_runner(cfg)
     if wants_predictions and cfg.default_scope != 'mmseg':

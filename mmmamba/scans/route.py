@@ -110,9 +110,9 @@ def parse_route(route: str | dict | Route) -> Route:
     if not isinstance(route, str):
         raise TypeError(f'route {route!r} is neither a name nor a dict; {known_routes()}')
     base, *modifiers = route.split('.')
-    base, *parameters = base.split(':')
+    base, *numbers = base.split(':')
     try:
-        parameters = tuple(int(parameter) for parameter in parameters)
+        parameters = tuple(int(number) for number in numbers)
     except ValueError:
         raise ValueError(f'route {route!r}: the parameter after {base!r} must be a whole number') from None
     return Route(base, parameters, tuple(modifiers))

@@ -124,6 +124,7 @@ def build_scan(scan: str | dict | Sequence[str | dict] | Scan) -> Scan:
         return Scan(NAMED_SCANS[scan], 'mean' if scan in AVERAGED_SCANS else 'sum')
     if isinstance(scan, dict) and scan.get('type') in MERGES and set(scan) == {'type', 'routes'}:
         return Scan(scan['routes'], scan['type'])
+    routes: Sequence[str | dict | Route]
     if isinstance(scan, str):
         routes = scan.split('+')
     elif isinstance(scan, dict):
