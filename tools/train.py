@@ -3,7 +3,12 @@
 import argparse
 import os
 
+import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv's ops
+
+# isort: split
+from mmmamba.analysis.dataset_check import require_good_data
 from mmmamba.engine import ConfigOptions, one_line_errors, train
+from mmmamba.engine.config import load_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,6 +24,7 @@ def parse_args() -> argparse.Namespace:
         help='continue from this checkpoint, or from the latest in the work directory',
     )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument('--check-data', action='store_true', help='go through all annotations first: seconds')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, help='override config entries: key.sub=value')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', default='0', help='set by old versions of the launcher')
@@ -29,6 +35,8 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', args.local_rank)
     with one_line_errors():
+        if args.check_data:
+            require_good_data(load_config(args.config, args.cfg_options))
         train(
             args.config,
             work_dir=args.work_dir,
