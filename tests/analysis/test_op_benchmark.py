@@ -125,3 +125,22 @@ def test_numba_is_8_times_as_fast_as_the_loop_forward_and_5_times_with_the_gradi
     speedups = {t.what: t.speedup for t in timings if t.implementation == 'numba'}
     assert speedups['forward'] >= 8
     assert speedups['forward+backward'] >= 5
+
+
+def test_floors_of_the_cuda_table_are_the_bytes_of_its_tensors():
+    from mmmamba.analysis.op_benchmark_cuda import Case, _bytes
+
+    shape = Shape(2, 4, 32, 3, 5, 1)
+    one, projected = 2 * 15 * 32 * 2, 2 * 15 * 4 * (2 + 2) * 2
+    assert _bytes(Case('', shape, True, (1, 1))) == (2 * one + 2 * projected, 5 * one + 5 * projected)
+    one, states = 2 * 15 * 4 * 32 * 2, 2 * (2 * 15 * 4) * 2
+    assert _bytes(Case('', shape, False, (1, 1))) == (3 * one + states, 5 * one + 2 * states)
+
+
+def test_the_cuda_table_marks_what_it_has_not_measured():
+    from mmmamba.analysis.op_benchmark_cuda import CASES, Row, table
+
+    assert len({case.name for case in CASES}) == len(CASES)
+    header, _, line = table([Row('scan', '1,1,1,1x1,1', 'forward', 0.5, 0.1, 2.0, None)])
+    assert 'recorded' in header
+    assert line == '| scan | 1,1,1,1x1,1 | forward | 0.500 | 0.100 | 2.000 | 4.0 | - |'

@@ -10,7 +10,7 @@ import mmmamba  # noqa: F401 - before torch: it readies OpenMP
 # isort: split
 import torch
 
-from mmmamba.analysis import op_benchmark
+from mmmamba.analysis import op_benchmark, op_benchmark_cuda
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,12 +49,18 @@ def main() -> int:
         return 1
     print(', '.join(f'{key} {value}' for key, value in op_benchmark.describe(args.device).items()))
     print('relative errors:', ', '.join(f'{name} {error:.1e}' for name, error in errors.items()))
-    timings = []
-    for shape in args.shapes or op_benchmark.DEFAULT_SHAPES:
-        timings += op_benchmark.measure(functions, shape, args.device, args.rounds)
-    print(*op_benchmark.table(timings), sep='\n')
+    if args.device.type == 'cuda' and args.shapes is None:
+        rows = list(op_benchmark_cuda.measure(op_benchmark_cuda.CASES, args.rounds))
+        print(*op_benchmark_cuda.table(rows), sep='\n')
+        figures = op_benchmark_cuda.report(rows, args.device)
+    else:
+        timings = []
+        for shape in args.shapes or op_benchmark.DEFAULT_SHAPES:
+            timings += op_benchmark.measure(functions, shape, args.device, args.rounds)
+        print(*op_benchmark.table(timings), sep='\n')
+        figures = op_benchmark.report(timings, errors, args.device)
     if args.json:
-        args.json.write_text(json.dumps(op_benchmark.report(timings, errors, args.device), indent=2))
+        args.json.write_text(json.dumps(figures, indent=2))
     return 0
 
 
