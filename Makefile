@@ -1,4 +1,4 @@
-# make install | demo [TASK=det|seg|cls] | test | test-slow | test-gpu | lint
+# make install | demo [TASK=det|seg|cls] | test | test-slow | test-gpu | lint | docs
 # Needs Python >= 3.10 and nothing else; PYTHON=python3.12 names another one than python3.
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +12,7 @@ CONFIG_cls := cls_vmamba-nano_handwriting
 CONFIG = $(or $(CONFIG_$(TASK)),$(error TASK=$(TASK) is not one of det, seg, cls))
 WORK_DIR = work_dirs/$(CONFIG)
 
-.PHONY: install demo test test-slow test-gpu lint
+.PHONY: install demo test test-slow test-gpu lint docs
 
 install: $(VENV)/.installed
 
@@ -43,3 +43,7 @@ test-gpu: install
 lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+# The site, in site/; a warning fails.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet

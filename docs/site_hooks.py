@@ -1,0 +1,39 @@
+"""What MkDocs does not do by itself: links from the pages to files outside docs/ become the files' names."""
+
+import logging
+import re
+from pathlib import Path
+
+log = logging.getLogger('mkdocs.plugins.site_hooks')
+PENDING = ('kernels.md', 'training_at_scale.md')  # drop when both pages are there
+OUTSIDE = re.compile(r'\[([^\]]+)\]\((\.\./[^)#]+)(#[^)]*)?\)')
+
+
+def on_config(config):
+    """Leave out of the navigation what is still to be written."""
+    missing = [page for page in PENDING if not Path(config['docs_dir'], page).is_file()]
+
+    def without(entries: list) -> list:
+        kept = []
+        for entry in entries:
+            ((title, target),) = entry.items()
+            if isinstance(target, list):
+                kept.append({title: without(target)})
+            elif target not in missing:
+                kept.append(entry)
+        return kept
+
+    config['nav'] = without(config['nav'])
+    return config
+
+
+def on_page_markdown(markdown: str, page, config, files) -> str:
+    """The site holds no configs and no code, and does not know where the repository is served."""
+    folder = Path(config['docs_dir'], page.file.src_path).parent
+
+    def name(link: re.Match) -> str:
+        if not (folder / link[2]).exists():
+            log.warning('%s links to %s, which does not exist', page.file.src_path, link[2])
+        return link[1]
+
+    return OUTSIDE.sub(name, markdown)
