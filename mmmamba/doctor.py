@@ -129,14 +129,14 @@ def check_backends() -> Iterator[Finding]:
         yield Finding(BROKEN, 'scans', f'mmmamba.ops does not import: {_first_line(error)}', 'mend torch first')
         return
     if not backend.HAS_NUMBA:
-        text = 'not installed: scans on the CPU run in PyTorch, about ten times slower'
+        text = 'not installed: scans on the CPU run in PyTorch, slower'
         yield Finding(WARNING, 'numba', text, 'pip install "numba>=0.60"')
     else:
         yield Finding(OK, 'numba', _version('numba'))
     if backend.HAS_TRITON:
         yield Finding(OK, 'triton', _version('triton'))
     elif torch.cuda.is_available():
-        text = 'not installed: scans on the GPU run in PyTorch, many times slower and with more memory'
+        text = 'not installed: scans on the GPU run in PyTorch, far slower and with more memory'
         yield Finding(WARNING, 'triton', text, 'pip install triton (Windows: triton-windows)')
     if backend.HAS_TRITON and torch.cuda.is_available():
         yield from _check_compiler()

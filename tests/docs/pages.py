@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+FAMILIES = sorted((ROOT / 'configs').glob('*/README.md'))
 FENCE = re.compile(r'^```(\S*)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r'`([^`\n]+)`')
 COMMAND = re.compile(r'([A-Z_]+=\S+ )?(python3?|make|pip|mim) \S|([A-Z_]+=\S+ )?tools/')
@@ -41,6 +42,7 @@ def commands(page: Path) -> list[tuple[str, bool]]:
         joined = block.text.replace('\\\n', ' ')
         lines += [(line.strip(), False) for line in joined.splitlines() if line.strip()]
     inline = INLINE.findall(FENCE.sub('', page.read_text()))
+    inline = [re.sub(r' \[[^]]*]', '', code) for code in inline]  # what may be left out
     return lines + [(code, True) for code in inline if COMMAND.match(code)]
 
 

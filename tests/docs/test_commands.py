@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from pages import PAGES, ROOT, blocks, commands, split
+from pages import FAMILIES, PAGES, ROOT, blocks, commands, split
 
 from mmmamba import __main__ as command
 from mmmamba.engine.config_files import find_config
@@ -24,7 +24,7 @@ WRITTEN = ('configs/my_data/', 'configs/my_models/')  # by the reader, on the pa
 
 def check(words: list[str], *, fragment: bool = False) -> None:
     """Raise an AssertionError that says what does not exist; a fragment leaves out required arguments."""
-    program, *arguments = words
+    program, *arguments = words[1:] if words[0] == 'bash' else words
     if program in ('python', 'python3', '$RUN'):
         _check_python(arguments, fragment)
     elif program == 'make':
@@ -129,7 +129,11 @@ def _parser_of(tool: Path):
     return module.parse_args
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def _id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize('page', [*PAGES, *FAMILIES], ids=_id)
 def test_every_command_of_the_page_exists(page):
     wrong = []
     for line, fragment in commands(page):
@@ -141,12 +145,12 @@ def test_every_command_of_the_page_exists(page):
     assert not wrong, '\n' + '\n'.join(wrong)
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize('page', PAGES, ids=_id)
 def test_every_block_of_the_page_has_a_language_that_is_tested(page):
     assert {block.language for block in blocks(page)} <= {'sh', 'bash', 'python', 'text'}
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize('page', [*PAGES, *FAMILIES], ids=_id)
 def test_every_path_that_the_page_names_exists(page):
     text = re.sub(r'^```.*?^```', '', page.read_text(), flags=re.MULTILINE | re.DOTALL)
     named = re.findall(r'`((?:configs|tools|tests|mmmamba|docs)/[\w./-]+)`', text)
