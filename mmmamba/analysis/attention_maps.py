@@ -5,7 +5,7 @@ Zuidema (2020). No paper defines a product of matrices over stages of different 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -21,6 +21,7 @@ from mmmamba.analysis.hidden_attention import (
     record_scans,
 )
 from mmmamba.engine.errors import UserError
+from mmmamba.engine.progress import tracked
 from mmmamba.layers import SS2D, MambaMixer, MapMambaMixer
 from mmmamba.models.backbones.token_backbone import TokenBackbone
 from mmmamba.scans import Scan
@@ -120,28 +121,33 @@ def raw_map(layer: Layer, query: str) -> Tensor:
     return _as_map(layer, sum(attention(record, rows) for record in layer.records).mean(1).abs())
 
 
-def rollout_map(stage: Sequence[Layer], query: str, *, sign: str = 'abs') -> Tensor:
+def rollout_map(
+    stage: Sequence[Layer], query: str, *, sign: str = 'abs', report: Callable[[str], None] | None = None
+) -> Tensor:
     """The query's rows of the product of the stage's matrices, each with 1 added on its diagonal and rows of sum 1.
 
     Args:
         stage: layers over one grid.
         query: as in ``query_rows``.
         sign: ``abs``, ``clamp`` (at 0) or ``raw``, whose row sums may be near 0.
+        report: called with a line of progress now and then.
 
     Returns:
         (B, h, w), not negative.
     """
     _check_size(stage)
-    matrices = [_signed(sum(map(attention, layer.records)), sign) for layer in stage]
+    layers = tracked(stage, len(stage), report, 'layers')
+    matrices = [_signed(sum(map(attention, layer.records)), sign) for layer in layers]
     return _roll_out(stage[-1], matrices, query)
 
 
-def attribution_map(stage: Sequence[Layer], query: str) -> Tensor:
+def attribution_map(stage: Sequence[Layer], query: str, *, report: Callable[[str], None] | None = None) -> Tensor:
     """Rollout of what speaks for a score: positive attention times positive gradient of the scans' outputs.
 
     Args:
         stage: layers over one grid, recorded with gradients, after ``backward`` of the score.
         query: as in ``query_rows``.
+        report: called with a line of progress now and then.
 
     Returns:
         (B, h, w), not negative.
@@ -151,7 +157,7 @@ def attribution_map(stage: Sequence[Layer], query: str) -> Tensor:
     """
     _check_size(stage)
     matrices = []
-    for layer in stage:
+    for layer in tracked(stage, len(stage), report, 'layers'):
         total = 0
         for record in layer.records:
             if record.output is None or record.output.grad is None:
@@ -172,6 +178,7 @@ def attention_heat(
     query: str | None = None,
     target: int | None = None,
     sign: str = 'abs',
+    report: Callable[[str], None] | None = None,
 ) -> tuple[Tensor, str, float]:
     """Heat of one image.
 
@@ -184,6 +191,7 @@ def attention_heat(
         query: as in ``query_rows``; None is ``class`` where there is a class token, else ``mean``.
         target: class whose score attribution explains; None is the one predicted.
         sign: of rollout.
+        report: called with a line of progress now and then.
 
     Returns:
         (h, w), the name of the layer, and the largest relative error of ``y = alpha u + D u`` in it over eight tokens.
@@ -206,9 +214,9 @@ def attention_heat(
     query = query or ('class' if chosen[-1].places else 'mean')
     if method == 'attribution':
         _backward_of_score(result, target)
-        heat = attribution_map(chosen, query)
+        heat = attribution_map(chosen, query, report=report)
     else:
-        heat = raw_map(chosen[-1], query) if method == 'raw' else rollout_map(chosen, query, sign=sign)
+        heat = raw_map(chosen[-1], query) if method == 'raw' else rollout_map(chosen, query, sign=sign, report=report)
     rows = torch.linspace(0, chosen[-1].tokens - 1, 8).long()
     return heat[0], chosen[-1].name, max(reconstruction_error(record, rows) for record in chosen[-1].records)
 

@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
 from mmengine.structures import BaseDataElement
 
+from mmmamba.engine.progress import tracked
+
 
 def browse(
     cfg: Config,
@@ -17,7 +19,7 @@ def browse(
     out_dir: str | Path | None = None,
     number: int | None = None,
     show_interval: float | None = None,
-    report: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] | None = None,
 ) -> int:
     """Draw samples.
 
@@ -38,7 +40,7 @@ def browse(
     visualizer.dataset_meta = dataset.metainfo
     total = len(dataset) if number is None else min(number, len(dataset))
     show = dict(show=show_interval is not None, wait_time=show_interval or 0)
-    for i, (image, sample) in enumerate(itertools.islice(samples(dataset), total)):
+    for i, (image, sample) in enumerate(tracked(itertools.islice(samples(dataset), total), total, report, 'samples')):
         name = f'{i:06d}_{Path(sample.get("img_path", "image")).stem}'
         out_file = None if out_dir is None else str(Path(out_dir, f'{name}.png'))
         if out_file is not None:
@@ -50,8 +52,6 @@ def browse(
             )
         else:
             visualizer.add_datasample(name, image, sample, draw_pred=False, out_file=out_file, **show)
-        if (i + 1) % 50 == 0:
-            report(f'{i + 1} of {total}')
     return total
 
 

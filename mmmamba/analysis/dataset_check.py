@@ -18,6 +18,7 @@ from mmmamba.analysis.flops import build_on_meta
 from mmmamba.engine.data_paths import check_data_paths
 from mmmamba.engine.errors import UserError
 from mmmamba.engine.labels import check_dataset, class_head, dataset_leaves
+from mmmamba.engine.progress import tracked
 
 IGNORED = 255  # label of mmseg's maps
 COLOUR = (0, 0, 255)  # BGR
@@ -67,7 +68,7 @@ def check_data(
     phase: str = 'train',
     *,
     read_files: bool = True,
-    report: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] | None = None,
 ) -> DataReport:
     """Go through the data of a config.
 
@@ -100,9 +101,7 @@ def check_data(
         ids = getattr(leaf, 'cat_ids', None)
         if ids is not None:
             _check_coco(mmengine.load(leaf.ann_file), ids, found)
-        for i in range(len(leaf)):
-            if i and i % 1000 == 0:
-                report(f'{i} of {len(leaf)}')
+        for i in tracked(range(len(leaf)), len(leaf), report, 'images'):
             _check_sample(leaf, leaf.get_data_info(i), classes, read_files, found)
         absent = [str(each) for each in classes if not found.objects[str(each)]]
         if absent and (read_files or cfg.default_scope != 'mmseg'):

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmmamba.layers import MapMambaMixer
 from mmmamba.ops import use_backend
 
-CHUNK = 2**23  # fp64 values of the largest intermediate: 64 MiB
+CHUNK = 2**20  # fp64 values of the largest intermediate: 8 MiB, faster than 64 (2 cores, 2026-11-26)
 
 
 @dataclass

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmmamba.apis.inferencer import ImagePredictor
 from mmmamba.engine.errors import UserError
+from mmmamba.engine.progress import tracked
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
@@ -56,14 +57,12 @@ def predict_files(
     """
     source, out_dir, written = Path(source), Path(out_dir), Written()
     files = list_files(source)
-    for number, file in enumerate(files, 1):
+    for file in tracked(files, len(files), report, 'files'):
         name = file.relative_to(source) if source.is_dir() else Path(file.name)
         writer = _video if file.suffix.lower() in VIDEOS else _image
         if not writer(predictor, file, out_dir, name, score_thr, written):
             written.unreadable.append(file)
             report(f'{file} cannot be read: it is damaged or of another format; passed over')
-        elif number % 10 == 0 or number == len(files):
-            report(f'{number} of {len(files)} files')
     if not written.records:
         raise UserError(f'nothing in {str(source)!r} can be read: {len(files)} files are damaged or of another format')
     return written

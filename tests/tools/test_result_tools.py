@@ -49,6 +49,7 @@ def test_results_are_judged_as_when_they_were_made(task, predicted, run_tool, tm
         assert made['classes'] == [*cfg.data['metainfo']['classes'], 'background']
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_run_for_its_confusion_matrix(demo, demo_weights, run_tool, tmp_path):
     config, flags = demo('cls')
     run_tool('analysis_tools/confusion_matrix.py', config, demo_weights('cls'), tmp_path / 'cm', *flags)

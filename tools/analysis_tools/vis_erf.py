@@ -16,6 +16,7 @@ from mmmamba.apis import get_model
 from mmmamba.apis.files import IMAGES
 from mmmamba.engine import ConfigOptions, UserError, one_line_errors
 from mmmamba.engine.config import load_config
+from mmmamba.engine.progress import tracked
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,7 +58,11 @@ def main() -> None:
             batches = images if files else (batch.to(args.device) for batch in noises)
             name = Path(config).stem if Path(config).stem not in fields else f'{Path(config).stem} {i}'
             print(f'{name}: {len(files or noises)} {"images" if files else "images of noise"}', file=sys.stderr)
-            fields[name] = receptive_field(model.backbone, batches, args.index)
+            fields[name] = receptive_field(
+                model.backbone,
+                tracked(batches, len(files or noises), lambda line: print(line, file=sys.stderr), 'images'),
+                args.index,
+            )
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     plot_fields(list(fields.values()), list(fields)).savefig(out)

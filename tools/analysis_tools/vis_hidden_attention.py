@@ -1,6 +1,7 @@
 """What the scans look at: ``python tools/analysis_tools/vis_hidden_attention.py IMAGE CONFIG [CKPT]``."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv's ops
@@ -55,6 +56,7 @@ def main() -> None:
                 query=args.query,
                 target=args.target_category,
                 sign=args.sign,
+                report=lambda line: print(line, file=sys.stderr),
             )
             file = out / f'{Path(args.img).stem}_{method}.png'
             cv2.imwrite(str(file), overlay(image, heat, args.opacity))
