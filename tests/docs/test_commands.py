@@ -15,10 +15,24 @@ from pages import FAMILIES, PAGES, ROOT, blocks, commands, split
 from mmmamba import __main__ as command
 from mmmamba.engine.config_files import find_config
 
-OTHERS = {'apt-get', 'cd', 'cp', 'docker', 'export', 'git', 'kill', 'sbatch', 'sed', 'source', 'srun', 'tensorboard'}
+OTHERS = {
+    'apt-get',
+    'cd',
+    'cp',
+    'docker',
+    'export',
+    'git',
+    'kill',
+    'nvidia-smi',
+    'sbatch',
+    'scancel',
+    'scontrol',
+    'sed',
+}
+OTHERS |= {'source', 'squeue', 'srun', 'tensorboard', 'torchrun', 'wandb'}
 PLACEHOLDER = re.compile(r'[A-Z][A-Z0-9_]*(\.\w+)?$')  # CONFIG, CHECKPOINT, OUT.pth
 FRAGMENT = re.compile('are required|expected .* argument')  # of inline code, as `tools/test.py --out`
-MODULES = {'mmmamba.doctor', 'pytest', 'http.server'}
+MODULES = {'mmmamba.doctor', 'pytest', 'http.server', 'torch.distributed.run'}
 WRITTEN = ('configs/my_data/', 'configs/my_models/')  # by the reader, on the page itself; test_python.py loads them
 
 

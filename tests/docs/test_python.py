@@ -21,7 +21,6 @@ from mmmamba.registry import MODELS, SCANS
 PYTHON = [block for page in PAGES for block in blocks(page, 'python')]
 CONFIGS = [block for block in PYTHON if '_base_ =' in block.text]
 EXAMPLES = [block for block in PYTHON if block not in CONFIGS and not block.title]
-NEEDS_WEIGHTS = '.pth'
 MY_DATA = ROOT / 'docs/own_data.md'
 OWN_BACKBONE = ROOT / 'docs/own_backbone.md'
 ONE_BLOCK_A_STAGE = dict(_delete_=True, embed_dims=[96, 192, 384, 768], depths=[1, 1, 1, 1])
@@ -51,6 +50,10 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def is_slow(block: Block) -> bool:
+    return '.pth' in block.text or 'export_onnx' in block.text
+
+
 def write(block: Block, folder: Path) -> Path:
     path = folder / (block.title or 'configs/my_models/untitled.py')
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,16 +66,14 @@ def run(block: Block) -> None:
     exec(compile(block.text, block.id, 'exec'), names)
 
 
-@with_id([block for block in EXAMPLES if NEEDS_WEIGHTS not in block.text])
+@with_id([block for block in EXAMPLES if not is_slow(block)])
 def test_example_runs(block, folder):
-    if 'export_onnx' in block.text:
-        pytest.importorskip('onnxscript')
     run(block)
 
 
 @pytest.mark.slow
-@with_id([block for block in EXAMPLES if NEEDS_WEIGHTS in block.text])
-def test_example_with_weights_runs(block, folder):
+@with_id([block for block in EXAMPLES if is_slow(block)])
+def test_example_with_weights_or_an_export_runs(block, folder):
     torch.save({'model': export(VMamba('tiny_s1l8'))}, 'vssm1_tiny_0230s_ckpt_epoch_264.pth')
     torch.save({'state_dict': get_model('mask-rcnn_vmamba-t_fpn_1x_coco').state_dict()}, 'epoch_12.pth')
     classifier = get_model('vmamba-t_8xb128-300e_in1k')
