@@ -23,3 +23,11 @@ def test_browse_dataset_draws_samples(task, run_tool, demo, tmp_path, capsys):
 def test_browse_dataset_with_nothing_to_do_says_so(run_tool):
     with pytest.raises(SystemExit, match='name a folder: -o DIR'):
         run_tool('analysis_tools/browse_dataset.py', 'cls_vmamba-nano_handwriting', '--not-show')
+
+
+def test_browse_dataset_opens_no_window_where_there_is_no_display(run_tool, monkeypatch):
+    monkeypatch.delenv('DISPLAY', raising=False)
+    monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
+    monkeypatch.setattr('sys.platform', 'linux')
+    with pytest.raises(SystemExit, match='no display and no --output-dir'):
+        run_tool('analysis_tools/browse_dataset.py', 'cls_vmamba-nano_handwriting')

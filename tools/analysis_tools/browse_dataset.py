@@ -1,6 +1,7 @@
 """Training data as the pipeline makes them: ``python tools/analysis_tools/browse_dataset.py CONFIG -o DIR``."""
 
 import argparse
+import os
 import sys
 
 import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv's ops
@@ -26,9 +27,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    # A window on a machine without a display shows nothing and takes its seconds all the same.
+    headless = sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY'))
+    show = not args.not_show and not headless
     with one_line_errors():
-        if args.not_show and args.output_dir is None:
-            raise UserError('--not-show without --output-dir leaves nothing to do; name a folder: -o DIR')
+        if not show and args.output_dir is None:
+            why = '--not-show' if args.not_show else 'no display'
+            raise UserError(f'{why} and no --output-dir leaves nothing to do; name a folder: -o DIR')
         cfg = load_config(args.config, args.cfg_options)
         check_data_paths(cfg, (f'{args.phase}_dataloader',))
         drawn = browse(
@@ -36,7 +41,7 @@ def main() -> None:
             phase=args.phase,
             out_dir=args.output_dir,
             number=args.show_number,
-            show_interval=None if args.not_show else args.show_interval,
+            show_interval=args.show_interval if show else None,
             report=lambda line: print(line, file=sys.stderr),
         )
     print(f'{drawn} samples' + (f' in {args.output_dir}' if args.output_dir else ''))
