@@ -15,24 +15,12 @@ from pages import FAMILIES, PAGES, ROOT, blocks, commands, split
 from mmmamba import __main__ as command
 from mmmamba.engine.config_files import find_config
 
-OTHERS = {
-    'apt-get',
-    'cd',
-    'cp',
-    'docker',
-    'export',
-    'git',
-    'kill',
-    'nvidia-smi',
-    'sbatch',
-    'scancel',
-    'scontrol',
-    'sed',
-}
-OTHERS |= {'source', 'squeue', 'srun', 'tensorboard', 'torchrun', 'wandb'}
+SYSTEM = {'apt-get', 'cd', 'cp', 'export', 'kill', 'nvidia-smi', 'sed', 'source'}
+CLUSTER = {'docker', 'sbatch', 'scancel', 'scontrol', 'squeue', 'srun', 'torchrun'}
+OTHERS = SYSTEM | CLUSTER | {'git', 'tensorboard', 'wandb'}
 PLACEHOLDER = re.compile(r'[A-Z][A-Z0-9_]*(\.\w+)?$')  # CONFIG, CHECKPOINT, OUT.pth
 FRAGMENT = re.compile('are required|expected .* argument')  # of inline code, as `tools/test.py --out`
-MODULES = {'mmmamba.doctor', 'pytest', 'http.server', 'torch.distributed.run'}
+MODULES = {'mmmamba.doctor', 'pytest', 'torch.distributed.run'}
 WRITTEN = ('configs/my_data/', 'configs/my_models/')  # by the reader, on the page itself; test_python.py loads them
 
 
