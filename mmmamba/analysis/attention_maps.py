@@ -23,6 +23,7 @@ from mmmamba.analysis.hidden_attention import (
 from mmmamba.engine.errors import UserError
 from mmmamba.engine.progress import tracked
 from mmmamba.layers import SS2D, MambaMixer, MapMambaMixer
+from mmmamba.layers.scans.atrous import AtrousScan
 from mmmamba.models.backbones.token_backbone import TokenBackbone
 from mmmamba.scans import Scan
 
@@ -211,6 +212,10 @@ def attention_heat(
     if not -len(chosen) <= layer < len(chosen):
         raise UserError(f'layer {layer} does not exist; stage {stage} has {len(chosen)}')
     chosen = chosen[: layer % len(chosen) + 1]
+    if any(len(record.u) != len(image) for each in chosen for record in each.records):
+        raise UserError(
+            f'{chosen[-1].name} scans windows of its map one by one; take a size at which one holds the map'
+        )
     query = query or ('class' if chosen[-1].places else 'mean')
     if method == 'attribution':
         _backward_of_score(result, target)
@@ -248,7 +253,7 @@ def _layout(backbone: nn.Module, model: nn.Module, record: ScanRecord) -> tuple[
     """
     modules = dict(model.named_modules())
     around = [modules[name] for name in record.path]
-    walks_map = isinstance(record.module, SS2D) or isinstance(getattr(record.module, 'scan', None), Scan)
+    walks_map = isinstance(record.module, SS2D | AtrousScan) or isinstance(getattr(record.module, 'scan', None), Scan)
     if record.grid and record.grid[0] * record.grid[1] == record.tokens:
         if walks_map or any(isinstance(module, MapMambaMixer) for module in around):
             return record.grid, ()

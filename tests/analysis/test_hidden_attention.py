@@ -5,7 +5,15 @@ import torch
 from torch import nn
 
 from mmmamba.analysis import hidden_attention
-from mmmamba.analysis.attention_maps import attribution_map, layers_of, overlay, raw_map, rollout_map, stages_of
+from mmmamba.analysis.attention_maps import (
+    attention_heat,
+    attribution_map,
+    layers_of,
+    overlay,
+    raw_map,
+    rollout_map,
+    stages_of,
+)
 from mmmamba.analysis.hidden_attention import attention, channel_matrices, reconstruction_error, record_scans
 from mmmamba.engine import UserError
 from mmmamba.layers import SS2D, MambaMixer, MapMambaMixer
@@ -141,12 +149,24 @@ def test_an_unknown_query_says_what_there_is(query, message):
 
 
 def test_a_scan_of_other_tokens_than_pixels_is_refused():
-    model = VMamba(TINY, out_indices=(1,), scan='atrous').eval()
+    model = VMamba(TINY, out_indices=(1,), scan='continuous').eval()
     with torch.no_grad():
         records, _ = record_scans(model, lambda: model(torch.randn(1, 3, 32, 32)))
     assert reconstruction_error(records[0]) < 1e-5
     with pytest.raises(UserError, match='does not scan the pixels of its map as they lie'):
         layers_of(model, records)
+
+
+def test_windows_that_are_scanned_one_by_one_are_refused():
+    class Windows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = VMamba(dict(embed_dims=[8], depths=[1], patch_size=4), out_indices=(0,)).eval()
+            self.whole = self.backbone.forward
+            self.backbone.forward = lambda x: self.whole(torch.cat(x.chunk(2, dim=2)))
+
+    with pytest.raises(UserError, match='scans windows of its map one by one'):
+        attention_heat(Windows(), torch.randn(1, 3, 32, 32), 'raw')
 
 
 def test_a_model_without_scans_is_refused():
