@@ -13,16 +13,21 @@ from mmmamba.engine.hooks import (
     ReseedHook,
 )
 from mmmamba.engine.launch import evaluate, one_line_errors, train
+from mmmamba.engine.layer_decay import LayerDecayConstructor
 from mmmamba.engine.loops import EpochTrainLoop, IterTrainLoop
 from mmmamba.engine.runner import Runner
+from mmmamba.engine.sharding import FlexibleRunner, FSDPStrategy
 
 __all__ = [
     'AutocastOptimWrapper',
     'CheckpointHook',
     'ConfigOptions',
     'EpochTrainLoop',
+    'FSDPStrategy',
+    'FlexibleRunner',
     'IterTrainLoop',
     'LabelCheckHook',
+    'LayerDecayConstructor',
     'LoggerHook',
     'NaNGuardHook',
     'PreemptionHook',

@@ -1,6 +1,7 @@
 """Reading a config and turning command-line flags into config entries, the same for mmdet, mmseg and mmpretrain."""
 
 import copy
+import os
 from pathlib import Path
 
 import torch
@@ -67,6 +68,10 @@ def load_config(path: str, options: dict | None = None) -> Config:
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     if cfg.default_scope == 'mmpretrain':
         _set_dataloader_defaults(cfg)
+    if cfg.get('deterministic'):
+        _make_deterministic(cfg)
+    if cfg.get('strategy', {}).get('type') == 'DeepSpeedStrategy':
+        _hand_over_to_deepspeed(cfg)
     return cfg
 
 
@@ -135,6 +140,25 @@ def draw_predictions(cfg: Config, folder: str) -> None:
     else:
         hook = {**hook, 'enable': True, 'interval': 1, 'out_dir': folder}
     cfg.merge_from_dict({'default_hooks.visualization': hook})
+
+
+def _make_deterministic(cfg: Config) -> None:
+    randomness = cfg.get('randomness') or {}
+    seed = randomness.get('seed')
+    cfg.randomness = dict(randomness, seed=0 if seed is None else seed, deterministic=True)
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # read by cuBLAS when it starts
+
+
+def _hand_over_to_deepspeed(cfg: Config) -> None:
+    """DeepSpeed clips and accumulates by itself; its wrapper takes no such arguments."""
+    wrapper = cfg.optim_wrapper
+    wrapper.type = 'DeepSpeedOptimWrapper'
+    clip = wrapper.pop('clip_grad', None)
+    if clip is not None:
+        cfg.strategy.gradient_clipping = clip['max_norm']
+    cfg.strategy.gradient_accumulation_steps = wrapper.pop('accumulative_counts', 1)
+    for key in ('dtype', 'loss_scale'):  # of --amp: the strategy says bf16 or fp16
+        wrapper.pop(key, None)
 
 
 def _set_dataloader_defaults(cfg: Config) -> None:

@@ -162,7 +162,7 @@ def test_test_time_augmentation_averages_the_two_flips(config, trained):
 
 
 def test_a_wrong_config_path_suggests_a_near_one(config):
-    with pytest.raises(UserError, match=r'tinny.py. does not exist; did you mean \S+tiny.py'):
+    with pytest.raises(UserError, match=r'tinny.py. does not exist.*; did you mean \S+tiny.py'):
         train(config.replace('tiny.py', 'tinny.py'))
 
 

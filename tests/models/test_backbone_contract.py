@@ -258,3 +258,24 @@ def test_any_number_of_input_channels_and_a_tiny_image(name):
     with torch.no_grad():
         outs = build(name, in_channels=4).eval()(torch.randn(1, 4, 5, 7))
     assert all(out.isfinite().all() and min(out.shape) > 0 for out in outs)
+
+
+@every_backbone
+def test_depths_rise_in_the_order_in_which_the_modules_run(name):
+    """What learning rates that decay with depth go by. Norms that stand before or beside the blocks come last."""
+    model = build(name)
+    order = []
+    for key, module in model.named_modules():
+        if key and next(module.parameters(recurse=False), None) is not None:
+            module.register_forward_hook(lambda *args, key=key: order.append(key) if key not in order else None)
+    with torch.no_grad():
+        model(image())
+    depths = {key: model.get_layer_depth(f'backbone.{key}.weight', 'backbone.') for key in order}
+    (count,) = {count for _, count in depths.values()}
+    run = [depths[key][0] for key in order if not key.startswith(('out_norms', 'pre_norm'))]
+    assert run == sorted(run)
+    assert sorted(set(run)) == list(range(count - 1))
+    assert all(depth == count - 1 for key, (depth, _) in depths.items() if key.startswith('out_norms'))
+    assert model.get_layer_depth('decode_head.conv.weight', 'backbone.') == (count - 1, count)
+    outside = {key for key, _ in model.named_parameters() if model.get_layer_depth(key)[0] == count - 1}
+    assert all(key.startswith(('out_norms', 'pre_norm')) for key in outside)

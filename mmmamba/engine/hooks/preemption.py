@@ -19,6 +19,11 @@ class PreemptionHook(Hook):
     """
 
     priority = 'LOWEST'  # when every other hook is done with the iteration
+    _place = None
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Say where in its epoch the run is left."""
+        checkpoint['meta'].update(self._place or {})
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         """Leave if asked to.
@@ -34,7 +39,7 @@ class PreemptionHook(Hook):
         """
         # Gradients that are being accumulated are in no checkpoint: wait for the step.
         if _requested(runner) and runner.optim_wrapper.should_update():
-            _leave(runner, iter=runner.iter + 1, batches_done=batch_idx + 1)
+            self._leave(runner, runner.iter + 1, batches_done=batch_idx + 1)
 
     def before_val_epoch(self, runner) -> None:
         """Count the iterations that every rank has; a rank alone in a collective would wait for ever."""
@@ -61,7 +66,14 @@ class PreemptionHook(Hook):
             for average in averages:
                 if getattr(average, 'evaluate_on_ema', True):
                     average._swap_ema_parameters()  # the model has the averaged weights while it is validated
-            _leave(runner, iter=runner.iter, batches_done=0)
+            self._leave(runner, runner.iter, batches_done=0)
+
+    def _leave(self, runner, step: int, batches_done: int) -> None:
+        self._place = dict(epoch=runner.epoch, iter=step, batches_done=batches_done)
+        runner.save_checkpoint(runner.work_dir, f'iter_{step}.pth', by_epoch=False)
+        barrier()  # a launcher kills the others when the first rank is gone
+        runner.logger.warning(f'SIGTERM: saved {runner.work_dir}/iter_{step}.pth; --resume goes on from there')
+        sys.exit(EXIT_CODE)
 
 
 def _device(runner) -> torch.device:
@@ -72,11 +84,3 @@ def _requested(runner) -> bool:
     requested = torch.tensor(float(runner.termination.requested), device=_device(runner))
     all_reduce(requested, 'max')  # the ranks get the signal at different times
     return bool(requested)
-
-
-def _leave(runner, iter: int, batches_done: int) -> None:
-    meta = dict(epoch=runner.epoch, iter=iter, batches_done=batches_done)
-    runner.save_checkpoint(runner.work_dir, f'iter_{iter}.pth', meta=meta, by_epoch=False)
-    barrier()  # a launcher kills the others when the first rank is gone
-    runner.logger.warning(f'SIGTERM: saved {runner.work_dir}/iter_{iter}.pth; --resume goes on from there')
-    sys.exit(EXIT_CODE)

@@ -11,12 +11,15 @@ from torchvision.ops import StochasticDepth
 
 from mmmamba.layers import NORMS, LayerNorm
 
+EMBEDDING_DEPTHS = dict.fromkeys(('patch_embed', 'pos_embed', 'cls_token', 'cls_tokens', 'register_embed'), 0)
+
 
 class Backbone(BaseModule):
     """Contract of a backbone: ``out_indices``, ``frozen_stages``, and modules that stay frozen in ``train()``.
 
     A subclass builds its modules, then calls :meth:`freeze`. One without ``patch_embed``, ``stages`` and ``out_norms``
-    says in :meth:`frozen_parts` what its stages are made of.
+    says in :meth:`frozen_parts` what its stages are made of; one without ``layers`` says in :meth:`depths` what its
+    blocks are.
 
     Args:
         stages: number of stages, or of layers where each of them can be an output.
@@ -41,6 +44,33 @@ class Backbone(BaseModule):
         """What ``frozen_stages`` of 0 or more freezes."""
         norms = [norm for i, norm in self.out_norms.items() if int(i) < self.frozen_stages]
         return [self.patch_embed, *self.stages[: self.frozen_stages], *norms]
+
+    def blocks(self) -> list[nn.Module]:
+        """What is repeated, in order: the units that sharding wraps."""
+        return list(self.layers)
+
+    def depths(self) -> dict[str, int]:
+        """Names of what stands at a depth of its own: 0 what comes before the blocks, i the i-th of them, from 1."""
+        return {**EMBEDDING_DEPTHS, **{f'layers.{i}': i + 1 for i in range(len(self.layers))}}
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Where a parameter stands, for learning rates that decay with depth; mmpretrain's name for it.
+
+        Args:
+            param_name: its name in a model.
+            prefix: that of this backbone in the model, ``'backbone.'``.
+
+        Returns:
+            Its depth, and how many there are. What follows the blocks, and other parts of the model, have the last.
+        """
+        depths = self.depths()
+        last = max(depths.values()) + 1
+        if not param_name.startswith(prefix):
+            return last, last + 1
+        name = param_name.removeprefix(prefix)
+        while name and name not in depths:
+            name = name.rpartition('.')[0]
+        return depths.get(name, last), last + 1
 
     def freeze(self) -> None:
         """Put the frozen parts into evaluation mode and take them out of training."""
@@ -151,6 +181,19 @@ class PyramidBackbone(Backbone):
         self.out_norms = nn.ModuleDict({str(i): NORMS[out_norm](embed_dims[i]) for i in normed})
         self.apply(init_linear)
         self.freeze()
+
+    def blocks(self) -> list[nn.Module]:
+        """Those of all stages, in order."""
+        return [block for stage in self.stages for block in stage.blocks]
+
+    def depths(self) -> dict[str, int]:
+        """As in :class:`Backbone`; what else a stage has, as its downsampling, stands with its last block."""
+        found, count = dict(EMBEDDING_DEPTHS), 0
+        for i, stage in enumerate(self.stages):
+            found |= {f'stages.{i}.blocks.{j}': count + j + 1 for j in range(len(stage.blocks))}
+            count += len(stage.blocks)
+            found[f'stages.{i}'] = count
+        return found
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.patch_embed(x)  # (B, C, H, W) -> (B, H_0, W_0, C_0)

@@ -121,6 +121,10 @@ class MambaND(Backbone):
                 x = self.downsamples[str(i)](x)
         return tuple(outs)
 
+    def depths(self) -> dict[str, int]:
+        """As in :class:`Backbone`; what halves the maps stands with the layer before it."""
+        return {**super().depths(), **{f'downsamples.{i}': int(i) + 1 for i in self.downsamples}}
+
     def frozen_parts(self) -> list[nn.Module | nn.Parameter]:
         """The embeddings, the first layers, what halves their maps, and their output norms."""
         beside = [
