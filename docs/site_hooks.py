@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 log = logging.getLogger('mkdocs.plugins.site_hooks')
-PENDING = ('kernels.md', 'training_at_scale.md')  # drop when both pages are there
+PENDING = ('kernels.md',)  # drop when the page is there
 OUTSIDE = re.compile(r'\[([^\]]+)\]\((\.\./[^)#]+)(#[^)]*)?\)')
 
 
