@@ -1,0 +1,4 @@
+# Mask R-CNN with LocalVim-S on COCO, 12 epochs at batch 8x2.
+_base_ = './mask-rcnn_local-vim-t_simple-fpn_1x_coco.py'
+
+model = dict(backbone=dict(arch='small'), neck=dict(in_channels=384))

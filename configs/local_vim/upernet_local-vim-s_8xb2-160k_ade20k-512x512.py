@@ -1,0 +1,8 @@
+# UPerNet with LocalVim-S on ADE20K.
+_base_ = './upernet_local-vim-t_8xb2-160k_ade20k-512x512.py'
+
+model = dict(
+    backbone=dict(arch='small'),
+    decode_head=dict(in_channels=[384, 384, 384, 384]),
+    auxiliary_head=dict(in_channels=384),
+)

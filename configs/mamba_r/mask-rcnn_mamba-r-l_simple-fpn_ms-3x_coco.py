@@ -1,0 +1,4 @@
+# Mask R-CNN with Mamba-R-L on COCO, 36 epochs at many scales.
+_base_ = './mask-rcnn_mamba-r-t_simple-fpn_ms-3x_coco.py'
+
+model = dict(backbone=dict(arch='large'), neck=dict(in_channels=1024))

@@ -1,0 +1,12 @@
+# Mask R-CNN with Mamba-R-T on COCO, 12 epochs at batch 8x2, by a simple feature pyramid; VMamba's setting.
+_base_ = [
+    '../_base_/models/mask-rcnn_simple-fpn.py',
+    'mmdet::_base_/datasets/coco_instance.py',
+    '../_base_/schedules/schedule_1x_adamw.py',
+    '../_base_/default_runtime_det.py',
+]
+
+model = dict(
+    backbone=dict(_delete_=True, type='mmmamba.MambaR', arch='tiny', drop_path_rate=0.1),
+    neck=dict(in_channels=192),
+)

@@ -1,0 +1,4 @@
+# Mask R-CNN with Vim-S on COCO, 36 epochs at many scales.
+_base_ = './mask-rcnn_vim-t_simple-fpn_ms-3x_coco.py'
+
+model = dict(backbone=dict(arch='small'), neck=dict(in_channels=384))

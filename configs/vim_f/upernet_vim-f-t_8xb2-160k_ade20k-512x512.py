@@ -1,0 +1,15 @@
+# UPerNet with Vim-F-Ti on ADE20K, by deconvolutions, 160k iterations at batch 8x2.
+_base_ = [
+    '../_base_/models/upernet_plain.py',
+    '../_base_/datasets/ade20k_512x512.py',
+    '../_base_/schedules/schedule_160k_adamw.py',
+    '../_base_/default_runtime_seg.py',
+]
+
+model = dict(
+    data_preprocessor=dict(size=(512, 512)),
+    backbone=dict(type='mmmamba.VimF', arch='tiny', out_indices=(5, 11, 17, 23), drop_path_rate=0.1),
+    neck=dict(embed_dim=192),
+    decode_head=dict(in_channels=[192, 192, 192, 192]),
+    auxiliary_head=dict(in_channels=192),
+)
