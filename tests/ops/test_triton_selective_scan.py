@@ -77,3 +77,24 @@ def test_operator_passes_opcheck():
     inputs = scan_inputs(5, batch=1, channels=2, d_state=1, length=3, groups=1, gate=False)
     inputs = [t.requires_grad_() for t in inputs.values()]
     torch.library.opcheck(scan_op, (*inputs, True, False, True))
+
+
+def test_no_segment_of_a_route_is_empty():
+    """A program without tiles would leave its sums and its state unwritten."""
+    from mmmamba.ops.selective_scan.triton_path import _backward_config, _forward_config
+
+    for length in (1, 255, 1290, 4097, 70_000):
+        for channels in (3, 96, 384):
+            u, A = torch.empty(1, length, channels, device='meta'), torch.empty(1, channels, 2, device='meta')
+            for config in (_forward_config(u, A, None), _backward_config(u, A, None)):
+                tiles = -(-length // config.BLOCK_T)
+                assert (config.segments - 1) * -(-tiles // config.segments) < tiles
+
+
+def test_a_length_that_segments_do_not_divide():
+    inputs = scan_inputs(4, batch=1, length=1290, channels=3, groups=1, d_state=2, gate=False)
+    dy = gradient_of_output(inputs['u'])
+    found = values_and_gradients(lambda **t: selective_scan(**t, backend='triton'), inputs, dy)
+    exact = {name: t.double() for name, t in inputs.items()}
+    expected = values_and_gradients(lambda **t: selective_scan(**t, backend='torch'), exact, dy.double())
+    assert_close(found, expected, torch.float32)

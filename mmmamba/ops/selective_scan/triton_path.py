@@ -165,6 +165,8 @@ def _cut(u: Tensor, A: Tensor, routes: Tensor | None, block_t: int, block_c: int
     # Cut routes into segments where half the chip would idle, into no less than 8 tiles: segments cost a second pass.
     segments = 1
     if 2 * programs <= _FULL_CHIP:
-        segments = max(1, min(_FULL_CHIP // programs, cdiv(_steps(u, routes), block_t) // 8))
+        tiles = cdiv(_steps(u, routes), block_t)
+        segments = max(1, min(_FULL_CHIP // programs, tiles // 8))
+        segments = cdiv(tiles, cdiv(tiles, segments))  # none without a tile: its program would write nothing
     images = 1 if segments > 1 else min(8, max(1, programs // _FULL_CHIP))
     return Config(block_t, block_c, num_warps, images, segments)
