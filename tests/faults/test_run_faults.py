@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -161,22 +162,27 @@ def test_a_torn_checkpoint_is_passed_over_and_named(kind, tmp_path):
     assert f"checkpoint '{torn}' is torn" in (tmp_path / 'run.log').read_text()
 
 
-@pytest.fixture
-def no_space():
-    """Files of this process may not grow past 4 kB; the kernel refuses the write, as on a full disk."""
+@contextmanager
+def _files_no_larger_than(size: int):
+    """The kernel refuses to let a file of this process grow past ``size`` bytes, as on a disk that fills up.
+
+    Not a fixture: pytest prints a test's result before it tears fixtures down, perhaps into a file that is larger.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    def limit(runner=None, size: int = 4096) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
 
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(classifier, tmp_path, no_space):
+def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(classifier, tmp_path):
     runner = _train(classifier, tmp_path, **{'train_cfg.max_epochs': 1})
-    no_space()
-    with pytest.raises(UserError, match=r'epoch_2.pth. cannot be written \(File too large\).* free space'):
+    half = (tmp_path / 'epoch_1.pth').stat().st_size // 2
+    with (
+        pytest.raises(UserError, match=r'epoch_2.pth. cannot be written \(File too large\).* free space'),
+        _files_no_larger_than(half),
+    ):
         runner.save_checkpoint(str(tmp_path), 'epoch_2.pth')
     assert [path.name for path in tmp_path.glob('epoch*')] == ['epoch_1.pth']
     assert load_file(tmp_path / 'epoch_1.pth')['meta']['epoch'] == 1
