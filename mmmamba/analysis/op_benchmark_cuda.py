@@ -90,16 +90,18 @@ def measure(cases: tuple[Case, ...], rounds: int) -> Iterator[Row]:
             yield Row(case.name, str(case.shape), what, ours, floors[i], case.recorded[i], theirs)
 
 
-def table(rows: list[Row]) -> Iterator[str]:
-    """The rows as lines of Markdown. The recorded column is not measured in this run."""
-    yield '| case | B,K,E,HxW,N | pass | ms | bytes floor, ms | authors, recorded on an H200, ms | ratio | mamba_ssm |'
-    yield '|---|---|---|---|---|---|---|---|'
-    for r in rows:
-        other = '-' if r.mamba_ssm is None else f'{r.mamba_ssm:.3f}'
-        yield (
-            f'| {r.case} | {r.shape} | {r.what} | {r.milliseconds:.3f} | {r.floor:.3f} | {r.recorded:.3f} | '
-            f'{r.recorded / r.milliseconds:.1f} | {other} |'
-        )
+HEADER = """\
+| case | B,K,E,HxW,N | pass | ms | bytes floor, ms | authors, recorded on an H200, ms | ratio | mamba_ssm |
+|---|---|---|---|---|---|---|---|"""
+
+
+def line(row: Row) -> str:
+    """A row under ``HEADER``, a table in Markdown. The recorded column is not measured in this run."""
+    other = '-' if row.mamba_ssm is None else f'{row.mamba_ssm:.3f}'
+    return (
+        f'| {row.case} | {row.shape} | {row.what} | {row.milliseconds:.3f} | {row.floor:.3f} | {row.recorded:.3f} | '
+        f'{row.recorded / row.milliseconds:.1f} | {other} |'
+    )
 
 
 def report(rows: list[Row], device: torch.device) -> dict:

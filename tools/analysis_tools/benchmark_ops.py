@@ -50,8 +50,11 @@ def main() -> int:
     print(', '.join(f'{key} {value}' for key, value in op_benchmark.describe(args.device).items()))
     print('relative errors:', ', '.join(f'{name} {error:.1e}' for name, error in errors.items()))
     if args.device.type == 'cuda' and args.shapes is None:
-        rows = list(op_benchmark_cuda.measure(op_benchmark_cuda.CASES, args.rounds))
-        print(*op_benchmark_cuda.table(rows), sep='\n')
+        rows = []
+        print(op_benchmark_cuda.HEADER)
+        for row in op_benchmark_cuda.measure(op_benchmark_cuda.CASES, args.rounds):
+            print(op_benchmark_cuda.line(row), flush=True)
+            rows.append(row)
         figures = op_benchmark_cuda.report(rows, args.device)
     else:
         timings = []
