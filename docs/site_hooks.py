@@ -5,26 +5,7 @@ import re
 from pathlib import Path
 
 log = logging.getLogger('mkdocs.plugins.site_hooks')
-PENDING = ('kernels.md',)  # drop when the page is there
 OUTSIDE = re.compile(r'\[([^\]]+)\]\((\.\./[^)#]+)(#[^)]*)?\)')
-
-
-def on_config(config):
-    """Leave out of the navigation what is still to be written."""
-    missing = [page for page in PENDING if not Path(config['docs_dir'], page).is_file()]
-
-    def without(entries: list) -> list:
-        kept = []
-        for entry in entries:
-            ((title, target),) = entry.items()
-            if isinstance(target, list):
-                kept.append({title: without(target)})
-            elif target not in missing:
-                kept.append(entry)
-        return kept
-
-    config['nav'] = without(config['nav'])
-    return config
 
 
 def on_page_markdown(markdown: str, page, config, files) -> str:
