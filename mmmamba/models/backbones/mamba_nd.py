@@ -11,7 +11,8 @@ from torchvision.ops import StochasticDepth
 
 from mmmamba.layers import LayerNorm, MapMambaMixer, PatchEmbed, PatchMerging, PositionEmbed
 from mmmamba.models.backbones import base
-from mmmamba.models.backbones.base import Backbone, drop_path_rates, init_linear, run_block
+from mmmamba.models.backbones.base import drop_path_rates, init_linear, run_block
+from mmmamba.models.backbones.plain_backbone import PlainBackbone
 from mmmamba.registry import MODELS
 from mmmamba.scans import ScanSpec, scan_of_layer
 
@@ -55,7 +56,7 @@ class MambaNDLayer(nn.Module):
 
 
 @MODELS.register_module()
-class MambaND(Backbone):
+class MambaND(PlainBackbone):
     """Mamba-ND backbone for images: (B, in_channels, H, W) of any size to maps (B, C, H_i, W_i) of stride 8, later 16.
 
     Args:
@@ -107,19 +108,23 @@ class MambaND(Backbone):
         self.apply(init_linear)
         self.freeze()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = self.patch_embed(x)  # (B, C, H, W) -> (B, H/8, W/8, C)
+    def start(self, image: Tensor) -> tuple[Tensor, None]:
+        """Patches with positions, (B, H/8, W/8, C)."""
+        x = self.patch_embed(image)
         grid = x.shape[1:3]
-        x = self.dropout(x + self.pos_embed(grid).unflatten(1, grid))
-        outs = []
-        for i, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
-            x = run_block(layer, x, with_cp=self.with_cp)
-            if i in self.out_indices:
-                out = self.out_norms[str(i)](x) if str(i) in self.out_norms else x
-                outs.append(out.permute(0, 3, 1, 2))  # channels-first at the border
-            if str(i) in self.downsamples and i < self.out_indices[-1]:
-                x = self.downsamples[str(i)](x)
-        return tuple(outs)
+        return self.dropout(x + self.pos_embed(grid).unflatten(1, grid)), None
+
+    def run_layer(self, index: int, x: Tensor, context: None) -> tuple[Tensor, Tensor]:
+        """One layer, which halves the map first where it follows a halving; twice the same (B, H', W', C)."""
+        if str(index - 1) in self.downsamples:
+            x = self.downsamples[str(index - 1)](x)
+        x = run_block(self.layers[index], x, with_cp=self.with_cp)
+        return x, x
+
+    def output(self, index: int, x: Tensor, context: None) -> Tensor:
+        """The map behind a layer, normed where that has a norm, channels-first at the border."""
+        out = self.out_norms[str(index)](x) if str(index) in self.out_norms else x
+        return out.permute(0, 3, 1, 2)
 
     def depths(self) -> dict[str, int]:
         """As in :class:`Backbone`; what halves the maps stands with the layer before it."""

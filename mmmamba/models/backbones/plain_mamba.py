@@ -12,7 +12,8 @@ from torchvision.ops import StochasticDepth
 
 from mmmamba.layers import NORMS, SS2D, LayerNorm, PositionEmbed
 from mmmamba.models.backbones import base
-from mmmamba.models.backbones.base import Backbone, drop_path_rates, init_linear, run_block
+from mmmamba.models.backbones.base import drop_path_rates, init_linear, run_block
+from mmmamba.models.backbones.plain_backbone import PlainBackbone
 from mmmamba.registry import MODELS
 from mmmamba.scans import ScanSpec, scan_of_layer
 
@@ -102,7 +103,7 @@ class PlainMambaLayer(nn.Module):
 
 
 @MODELS.register_module()
-class PlainMamba(Backbone):
+class PlainMamba(PlainBackbone):
     """PlainMamba backbone: (B, in_channels, H, W) of any size to maps (B, C, H / 16, W / 16), sizes rounded up.
 
     Args:
@@ -155,18 +156,23 @@ class PlainMamba(Backbone):
         self.apply(init_linear)
         self.freeze()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = self.patch_embed(x)  # (B, C, H, W) -> (B, H/16, W/16, C)
-        grid = x.shape[1:3]
+    def start(self, image: Tensor) -> tuple[Tensor, None]:
+        """Patches with positions, (B, H/16, W/16, C)."""
+        x = self.patch_embed(image)
         if self.pos_embed is not None:
+            grid = x.shape[1:3]
             x = x + self.pos_embed(grid).unflatten(1, grid)
-        outs = []
-        for i, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
-            x = run_block(layer, x, with_cp=self.with_cp)
-            if i in self.out_indices:
-                out = self.out_norms[str(i)](x) if str(i) in self.out_norms else x
-                outs.append(out.permute(0, 3, 1, 2))  # channels-first at the border
-        return tuple(outs)
+        return x, None
+
+    def run_layer(self, index: int, x: Tensor, context: None) -> tuple[Tensor, Tensor]:
+        """One layer; (B, H', W', C) to the same shape, twice the same."""
+        x = run_block(self.layers[index], x, with_cp=self.with_cp)
+        return x, x
+
+    def output(self, index: int, x: Tensor, context: None) -> Tensor:
+        """The map behind a layer, normed where that has a norm, channels-first at the border."""
+        out = self.out_norms[str(index)](x) if str(index) in self.out_norms else x
+        return out.permute(0, 3, 1, 2)
 
     def frozen_parts(self) -> list[nn.Module | nn.Parameter]:
         """The embeddings, the first layers and their output norms."""

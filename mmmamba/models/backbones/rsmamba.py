@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from mmmamba.layers import ExtraTokens, LayerNorm, MambaMixer, PatchEmbed, PositionEmbed, split_tokens
+from mmmamba.layers import ExtraTokens, LayerNorm, MambaMixer, PatchEmbed, PositionEmbed, insert_tokens, split_tokens
 from mmmamba.models.backbones import base
-from mmmamba.models.backbones.base import Backbone, drop_path_rates, init_linear, run_block
+from mmmamba.models.backbones.base import drop_path_rates, init_linear, run_block
+from mmmamba.models.backbones.plain_backbone import PlainBackbone
 from mmmamba.registry import MODELS
 
 # Number of paths, and whether they are weighed by a gate; else the mean is taken.
@@ -97,7 +98,7 @@ class RSMambaLayer(nn.Module):
 
 
 @MODELS.register_module()
-class RSMamba(Backbone):
+class RSMamba(PlainBackbone):
     """RSMamba backbone: (B, in_channels, H, W) of any size to maps (B, C, H / 8, W / 8), sizes rounded up.
 
     Args:
@@ -160,32 +161,47 @@ class RSMamba(Backbone):
         self.apply(init_linear)
         self.freeze()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = self.patch_embed(x)  # (B, C, H, W) -> (B, H/8, W/8, C)
-        grid = x.shape[1:3]
+    def start(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens with positions, (B, L, C), and the grid of the patches among them."""
+        x = self.patch_embed(image)  # (B, C, H, W) -> (B, H/8, W/8, C)
+        grid = tuple(x.shape[1:3])
         x = x.flatten(1, 2)
         if self.cls_token is not None:
             x = self.cls_token(x)
-        x = self.dropout(x + self.pos_embed(grid))
-        outs = []
-        for i, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
-            x = run_block(layer, x, self.pre_norm(x), self._order(i, x), with_cp=self.with_cp)
-            if i in self.out_indices:
-                outs.append(self._output(self.out_norms[str(i)](x) if str(i) in self.out_norms else x, grid))
-        return tuple(outs)
+        return self.dropout(x + self.pos_embed(grid)), grid
+
+    def run_layer(self, index: int, x: Tensor, context: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """One layer behind the norm that all share; (B, L, C) to the same shape, twice the same."""
+        x = run_block(self.layers[index], x, self.pre_norm(x), self._order(index, x), with_cp=self.with_cp)
+        return x, x
+
+    def output(self, index: int, x: Tensor, context: tuple[int, int]) -> Tensor:
+        """The map behind a layer, or its class token, normed where that has a norm."""
+        x = self.out_norms[str(index)](x) if str(index) in self.out_norms else x
+        if self.out_type == 'cls_token':
+            return self._split(x, context)[0][:, 0]
+        return self.patches(x, context).permute(0, 3, 1, 2)  # channels-first at the border
+
+    def patches(self, x: Tensor, context: tuple[int, int]) -> Tensor:
+        """The tokens (B, L, C) that are patches, as a map (B, H', W', C)."""
+        return self._split(x, context)[1].unflatten(1, context)
+
+    def with_patches(self, x: Tensor, patches: Tensor, context: tuple[int, int]) -> Tensor:
+        """The tokens with another map in place of their patches."""
+        patches = patches.flatten(1, 2)
+        if self.cls_token is None:
+            return patches
+        return insert_tokens(patches, self._split(x, context)[0], self.cls_token.places(math.prod(context)))
 
     def _order(self, layer: int, x: Tensor) -> Tensor:
         if self.training:
             return torch.randperm(x.shape[1], device=x.device)
         return torch.from_numpy(fixed_order(layer, x.shape[1])).to(x.device)
 
-    def _output(self, x: Tensor, grid: Sequence[int]) -> Tensor:
-        tokens = x[:, :0]
-        if self.cls_token is not None:
-            tokens, x = split_tokens(x, self.cls_token.places(math.prod(grid)))
-        if self.out_type == 'cls_token':
-            return tokens[:, 0]
-        return x.unflatten(1, grid).permute(0, 3, 1, 2)  # channels-first at the border
+    def _split(self, x: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        if self.cls_token is None:
+            return x[:, :0], x
+        return split_tokens(x, self.cls_token.places(math.prod(grid)))
 
     def frozen_parts(self) -> list[nn.Module | nn.Parameter]:
         """The embeddings, the first layers and their output norms."""

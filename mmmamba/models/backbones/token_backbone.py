@@ -1,13 +1,15 @@
 """What the backbones of the kind of Vim have in common: one token sequence through layers of one width."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from mmmamba.layers import NORMS, ExtraTokens, PositionEmbed, RotaryEmbed, rotate, split_tokens
-from mmmamba.models.backbones.base import Backbone, run_block
+from mmmamba.layers import NORMS, ExtraTokens, PositionEmbed, RotaryEmbed, insert_tokens, rotate, split_tokens
+from mmmamba.models.backbones.base import run_block
+from mmmamba.models.backbones.plain_backbone import PlainBackbone
 
 OUT_TYPES = ('featmap', 'pooled')
 
@@ -45,7 +47,21 @@ class TokenLayer(nn.Module):
         return self.drop_path(y if self.gamma is None else y * self.gamma)
 
 
-class TokenBackbone(Backbone):
+class Layout(NamedTuple):
+    """How the tokens of an image lie.
+
+    Args:
+        grid: rows and columns of the patches.
+        places: of the extra tokens in the sequence.
+        tables: cosines and sines that rotate the tokens between layers, (L, C) each.
+    """
+
+    grid: tuple[int, int]
+    places: tuple[int, ...]
+    tables: tuple[Tensor, Tensor] | None
+
+
+class TokenBackbone(PlainBackbone):
     """Patches and extra tokens through layers of one width: (B, C, H, W) to maps (B, embed_dims, H', W').
 
     Args:
@@ -107,30 +123,48 @@ class TokenBackbone(Backbone):
         self._init_projections()
         self.freeze()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = self.patch_embed(x)  # (B, C, H, W) -> (B, H', W', C)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        outs = super().forward(image)
+        return outs[-1:] if self.out_type == 'pooled' else outs
+
+    def start(self, image: Tensor) -> tuple[Tensor, Layout]:
+        """Tokens with positions, (B, L, C), and how they lie."""
+        x = self.patch_embed(image)  # (B, C, H, W) -> (B, H', W', C)
         grid = tuple(x.shape[1:3])
         x = self.embed(x.flatten(1, 2), grid)
         x = x.to(torch.promote_types(x.dtype, torch.float32))  # the residual stream, as published
         places = () if self.cls_tokens is None else self.cls_tokens.places(grid[0] * grid[1])
-        context = (grid, places) if self.with_context else ()
         tables = None if self.rope is None else self.rope.tables(grid)
-        x = x if tables is None else rotate(x, tables)
-        outs = []
-        for i, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
-            update = run_block(layer, x, *context, with_cp=self.with_cp)
-            if i in self.out_indices:
-                outs.append(self._output(self.out_norms[str(i)](x + update), grid, places))
-            if tables is None:
-                x = x + update
-            else:
-                x = rotate(x + update, tables) if self.rotate_residual else x + rotate(update, tables)
-        return tuple(outs[-1:] if self.out_type == 'pooled' else outs)
+        return x if tables is None else rotate(x, tables), Layout(grid, places, tables)
+
+    def run_layer(self, index: int, x: Tensor, context: Layout) -> tuple[Tensor, Tensor]:
+        """One layer, (B, L, C) to the same shape; what the next one takes is rotated where there is a rotation."""
+        told = (context.grid, context.places) if self.with_context else ()
+        update = run_block(self.layers[index], x, *told, with_cp=self.with_cp)
+        out = x + update
+        if context.tables is None:
+            return out, out
+        return out, rotate(out, context.tables) if self.rotate_residual else x + rotate(update, context.tables)
 
     def embed(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Add extra tokens and positions to the patches (B, M, C)."""
         x = x if self.cls_tokens is None else self.cls_tokens(x)
         return x if self.pos_embed is None else x + self.pos_embed(grid)
+
+    def output(self, index: int, x: Tensor, context: Layout) -> Tensor:
+        """The normed map behind a layer, (B, C, H', W'), or what is pooled of its tokens."""
+        tokens, patches = split_tokens(self.out_norms[str(index)](x), context.places)
+        if self.out_type == 'pooled':
+            return self.pool(tokens, patches)
+        return patches.transpose(1, 2).unflatten(2, context.grid)  # (B, M, C) -> (B, C, H', W')
+
+    def patches(self, x: Tensor, context: Layout) -> Tensor:
+        """The tokens (B, L, C) that are patches, as a map (B, H', W', C)."""
+        return split_tokens(x, context.places)[1].unflatten(1, context.grid)
+
+    def with_patches(self, x: Tensor, patches: Tensor, context: Layout) -> Tensor:
+        """The tokens with another map in place of their patches."""
+        return insert_tokens(patches.flatten(1, 2), split_tokens(x, context.places)[0], context.places)
 
     def pool(self, tokens: Tensor, patches: Tensor) -> Tensor:
         """What stands for the image: the mean of the class tokens (B, n, C), or without any of the patches."""
@@ -143,12 +177,6 @@ class TokenBackbone(Backbone):
         embeddings = [part for part in (self.patch_embed, self.cls_tokens, self.pos_embed) if part is not None]
         norms = [norm for i, norm in self.out_norms.items() if int(i) < self.frozen_stages]
         return [*embeddings, *self.layers[: self.frozen_stages], *norms]
-
-    def _output(self, x: Tensor, grid: tuple[int, int], places: tuple[int, ...]) -> Tensor:
-        tokens, patches = split_tokens(x, places)
-        if self.out_type == 'pooled':
-            return self.pool(tokens, patches)
-        return patches.transpose(1, 2).unflatten(2, grid)  # (B, M, C) -> (B, C, H', W')
 
     @torch.no_grad()
     def _init_projections(self) -> None:
