@@ -11,7 +11,6 @@ from pathlib import Path
 
 import yaml
 
-from mmmamba.analysis.flops import PUBLISHED_SIZES, build_on_meta, count_inference
 from mmmamba.engine.config import load_config
 from mmmamba.engine.errors import UserError
 
@@ -24,11 +23,15 @@ HEAD = """# Model zoo
 
 Written by `tools/misc/model_zoo.py` from the metafiles of `configs/`; change those, then run it again.
 
-Columns headed "authors'" are published figures, those headed "our" were counted or measured here, on the device and day
-that stand beside them; a dash is what was not published, or not measured. FLOPs are MACs plus 9BLDN + BLD for each
-route of a scan, of the whole model, at 224x224, 1280x800 (COCO) and 2048x512 (ADE20K);
-`tools/analysis_tools/get_flops.py` counts them.
+Columns headed "authors'" are published figures, those headed "our" were counted or measured here, results on the device
+and day that stand beside them; a dash is what was not published, or not measured. FLOPs are MACs plus 9BLDN + BLD for
+each route of a scan, of the whole model, at 224x224, 1280x800 (COCO) and 2048x512 (ADE20K);
+`tools/analysis_tools/get_flops.py` counts them. Where the authors count otherwise, the README of the family says how.
 """
+NOT_MEASURED = (
+    ' Throughput is not shown: it has not been measured with these models in one run. '
+    '`tools/analysis_tools/benchmark.py` measures it, `tools/misc/model_zoo.py --benchmark` adds it here.'
+)
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,10 @@ class Model:
         family: that it belongs to.
         data: training data, a key of ``DATA``.
         page: link to its config; None for another project's model.
-        parameters: counted here; published ones of another project's model.
+        parameters: counted here; None for another project's model.
+        flops: counted here; None for another project's model.
+        published_parameters: the authors'; None if they print none.
         published_flops: the authors'; None if they print none.
-        counted_flops: ours; None if not counted.
         published: the authors' results by metric.
         measured: ours.
         device: and date of ours.
@@ -54,9 +58,10 @@ class Model:
     family: str
     data: str
     page: str | None
-    parameters: float
-    published_flops: float | None
-    counted_flops: float | None = None
+    parameters: int | None = None
+    flops: int | None = None
+    published_parameters: int | None = None
+    published_flops: int | None = None
     published: dict[str, float] = field(default_factory=dict)
     measured: dict[str, float] = field(default_factory=dict)
     device: str | None = None
@@ -73,18 +78,17 @@ class Model:
         return next((throughput[name] for name in self.benchmark if name in throughput), None)
 
 
-def read_models(root: Path, *, count: bool = True, find_speeds: bool = True) -> list[Model]:
+def read_models(root: Path, *, find_speeds: bool = True) -> list[Model]:
     """The rows of every family's metafile, in the order of ``model-index.yml``.
 
     Args:
         root: of the repository.
-        count: count the FLOPs of every config's model; a second each.
         find_speeds: read the configs for the names that the benchmark gives their models.
     """
     models = []
     for page in yaml.safe_load((root / 'model-index.yml').read_text())['Import']:
         for entry in yaml.safe_load((root / page).read_text())['Models']:
-            models.append(_from_entry(root, entry, count, find_speeds))
+            models.append(_from_entry(root, entry, find_speeds))
     return models
 
 
@@ -96,7 +100,7 @@ def read_references(file: Path) -> list[Model]:
             family=entry['Family'],
             data=entry['Data'],
             page=None,
-            parameters=entry['Parameters'],
+            published_parameters=entry['Parameters'],
             published_flops=entry['FLOPs'],
             published=entry['Metrics'],
             benchmark=tuple(entry.get('Benchmark', ())),
@@ -135,13 +139,15 @@ def page(models: Sequence[Model], references: Sequence[Model], throughput: dict[
         throughput: images per second measured, by the benchmark's name.
         device: that it was measured on; None without measurement.
     """
-    against, measured = 'FLOPs', ''
+    against, measured = 'FLOPs', NOT_MEASURED
     if device:
         against = 'FLOPs and throughput'
         measured = f' Throughput is our own measurement of inference at 224x224, all models in one run: {device}.'
     caption = (
-        f'Published top-1 accuracy on ImageNet-1k against {against}; hollow marks: other models. The area of a mark is '
-        f'the number of parameters.{measured}'
+        f'Published top-1 accuracy on ImageNet-1k against {against}. FLOPs are our count for the models here, which '
+        'have full marks, and published for the others, which have hollow ones. The area of a mark grows with the '
+        'number of parameters. Recipes differ between families (token labels, teachers, epochs), as their READMEs say.'
+        f'{measured}'
     )
     parts = [HEAD, f'![Accuracy against {against}](model_zoo.png)\n\n{caption}\n']
     for data, title in DATA.items():
@@ -159,62 +165,79 @@ def plot(
 ) -> None:
     """Accuracy on ImageNet against FLOPs and, where it was measured, throughput; hollow marks for other projects."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
 
-    everything = [m for m in (*models, *references) if m.data == 'ImageNet-1k' and 'top-1' in m.published]
-    flops = {m.name: (m.published_flops or 0) / 1e9 for m in everything}
-    speeds = {m.name: m.speed(throughput) or 0 for m in everything}
-    panels = [('FLOPs (G), published', flops)]
-    if any(speeds.values()):
+    shown = [m for m in (*models, *references) if m.data == 'ImageNet-1k' and 'top-1' in m.published]
+    panels = [('FLOPs (G), our count; hollow: published', [(m.flops or m.published_flops) / 1e9 for m in shown])]
+    speeds = [m.speed(throughput) for m in shown]
+    if any(speeds):
         panels.append((f'images per second, measured\n{device}', speeds))
-    figure = Figure(figsize=(6.5 * len(panels) + 2.2, 5.5), layout='constrained')
+    styles = _styles(shown)
+    figure = Figure(figsize=(7.5 * len(panels) + 2, 6.5), layout='constrained')
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    families = list(dict.fromkeys(m.family for m in everything))
     for axis, (xlabel, positions) in zip(axes, panels, strict=True):
-        for i, family in enumerate(families):
-            mine = sorted(
-                (m for m in everything if m.family == family and positions[m.name]), key=lambda m: positions[m.name]
-            )
-            if not mine:
-                continue
-            xs, ys = [positions[m.name] for m in mine], [m.published['top-1'] for m in mine]
-            ours = mine[0].is_ours
-            marker = 'o' if ours else 'DsP^vX'[i % 6]
-            faces = dict(color=f'C{i % 10}', alpha=0.8) if ours else dict(facecolors='none', edgecolors='dimgrey')
-            if not ours:
-                axis.plot(xs, ys, ':', color='grey', alpha=0.5)
-            axis.scatter(xs, ys, s=[12 + m.parameters / 4e5 for m in mine], marker=marker, label=family, **faces)
-        axis.set(xscale='log', xlabel=xlabel)
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter('{x:g}')
-        axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.grid(alpha=0.3)
+        _scatter(axis, shown, positions, styles)
+        axis.set_xlabel(xlabel)
     axes[0].set_ylabel('ImageNet-1k top-1 (%), published')
-    figure.legend(*axes[0].get_legend_handles_labels(), loc='outside right upper', fontsize=8, markerscale=0.6)
+    keys = [axes[0].scatter([], [], s=45, label=family, **style) for family, style in styles.items()]
+    figure.legend(handles=keys, loc='outside right upper', fontsize=9)
     figure.savefig(file, dpi=110)
 
 
-def _from_entry(root: Path, entry: dict, count: bool, find_speeds: bool) -> Model:
+def _styles(models: Sequence[Model]) -> dict[str, dict]:
+    """How the marks of each family look, in the order of the legend."""
+    ours = dict.fromkeys(m.family for m in models if m.is_ours)
+    others = dict.fromkeys(m.family for m in models if not m.is_ours)
+    full = {
+        family: dict(marker='oDs'[i % 3], facecolors=f'C{i % 10}', edgecolors='white', linewidths=0.6, alpha=0.85)
+        for i, family in enumerate(ours)
+    }
+    hollow = {
+        family: dict(marker='^vXP'[i % 4], facecolors='none', edgecolors='black', linewidths=1.1)
+        for i, family in enumerate(others)
+    }
+    return full | hollow
+
+
+def _scatter(axis, models: Sequence[Model], positions: Sequence[float | None], styles: dict[str, dict]) -> None:
+    """One panel; a model without a position stays out of it."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for family, style in styles.items():
+        mine = [(x, m) for x, m in zip(positions, models, strict=True) if m.family == family and x]
+        mine.sort(key=lambda pair: pair[0])
+        xs, ys = [x for x, _ in mine], [m.published['top-1'] for _, m in mine]
+        sizes = [16 + (m.parameters or m.published_parameters) / 7e5 for _, m in mine]
+        hollow = style['facecolors'] == 'none'
+        if hollow:
+            axis.plot(xs, ys, ':', color='black', linewidth=0.8, alpha=0.5)
+        axis.scatter(xs, ys, s=sizes, zorder=3 if hollow else 2, **style)
+    axis.set_xscale('log')
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter('{x:g}')
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.grid(alpha=0.3)
+    axis.set_axisbelow(True)
+
+
+def _from_entry(root: Path, entry: dict, find_speeds: bool) -> Model:
     metadata, results = entry['Metadata'], entry.get('Results', [])
     by_source = {'authors': {}, 'ours': {}}
     for result in results:
         by_source[result['Source']].update(result['Metrics'])
     devices = dict.fromkeys(f'{result["Device"]}, {result["Date"]}' for result in results if 'Device' in result)
-    data, counted, benchmark = metadata['Training Data'], None, [entry['Name']]
-    if count or (find_speeds and data == 'ImageNet-1k'):
-        cfg = load_config(str(root / entry['Config']))
-        backbone = cfg.model.backbone
+    data, benchmark = metadata['Training Data'], [entry['Name']]
+    if find_speeds and data == 'ImageNet-1k':
+        backbone = load_config(str(root / entry['Config'])).model.backbone
         benchmark.append(f'{backbone.type.removeprefix("mmmamba.")}:{backbone.arch}')
-    if count:
-        counted = count_inference(build_on_meta(cfg), PUBLISHED_SIZES[cfg.default_scope])[''].flops
     return Model(
         name=entry['Name'],
         family=entry['In Collection'],
         data=data,
         page=f'../{entry["Config"]}',
         parameters=metadata['Parameters'],
-        published_flops=metadata.get('FLOPs'),
-        counted_flops=counted,
+        flops=metadata['FLOPs'],
+        published_parameters=metadata.get('Published Parameters'),
+        published_flops=metadata.get('Published FLOPs'),
         published=by_source['authors'],
         measured=by_source['ours'],
         device='; '.join(devices) or None,
@@ -225,10 +248,9 @@ def _from_entry(root: Path, entry: dict, count: bool, find_speeds: bool) -> Mode
 def _table(models: Sequence[Model], throughput: dict[str, float]) -> Iterator[str]:
     metrics = list(dict.fromkeys(name for model in models for name in (*model.published, *model.measured)))
     ours = models[0].is_ours
-    header = ['family', 'config' if ours else 'model', 'our params' if ours else "authors' params", "authors' FLOPs"]
-    header += ['our FLOPs'] if ours else []
-    header += [f"authors' {name}" for name in metrics]
-    header += [f'our {name}' for name in metrics] + ['device, date'] if ours else []
+    header = ['family', 'config' if ours else 'model'] + (['our params', 'our FLOPs'] if ours else [])
+    header += ["authors' params", "authors' FLOPs", *(f"authors' {name}" for name in metrics)]
+    header += [*(f'our {name}' for name in metrics), 'device, date'] if ours else []
     has_throughput = models[0].data == 'ImageNet-1k' and bool(throughput)
     header += ['our img/s'] if has_throughput else []
     header += [] if ours else ['note']
@@ -236,8 +258,8 @@ def _table(models: Sequence[Model], throughput: dict[str, float]) -> Iterator[st
     yield '|' + '---|' * len(header)
     for model in models:
         cells = [model.family, f'[{model.name}]({model.page})' if ours else model.name]
-        cells += [f'{model.parameters / 1e6:.2f} M' if ours else f'{model.parameters / 1e6:.0f} M']
-        cells += [_giga(model.published_flops)] + ([_giga(model.counted_flops)] if ours else [])
+        cells += [f'{model.parameters / 1e6:.2f} M', _counted(model.flops)] if ours else []
+        cells += [_printed(model.published_parameters, 1e6, 'M'), _printed(model.published_flops, 1e9, 'G')]
         cells += [_number(model.published.get(name)) for name in metrics]
         cells += [*(_number(model.measured.get(name)) for name in metrics), model.device or '–'] if ours else []
         cells += [_number(model.speed(throughput), 0)] if has_throughput else []
@@ -245,10 +267,14 @@ def _table(models: Sequence[Model], throughput: dict[str, float]) -> Iterator[st
         yield f'| {" | ".join(cells)} |'
 
 
-def _giga(flops: float | None) -> str:
-    if flops is None:
-        return '–'
-    return f'{flops / 1e9:.1f} G' if flops < 1e11 else f'{flops / 1e9:.0f} G'
+def _counted(flops: int) -> str:
+    giga = flops / 1e9
+    return f'{giga:.{2 if giga < 10 else 1 if giga < 100 else 0}f} G'
+
+
+def _printed(number: int | None, unit: float, letter: str) -> str:
+    """A published number, as round as it was printed."""
+    return '–' if number is None else f'{number / unit:g} {letter}'
 
 
 def _number(value: float | None, digits: int = 1) -> str:

@@ -1,4 +1,4 @@
-"""Counting FLOPs: single layers by hand, whole models against what their authors print."""
+"""Counting FLOPs: single layers by hand, whole models against the metafiles."""
 
 import json
 import runpy
@@ -13,7 +13,7 @@ from torch import nn
 from mmmamba.analysis.flops import PUBLISHED_SIZES, Figures, build_on_meta, count, count_inference, table
 from mmmamba.engine.config import load_config
 from mmmamba.layers import SS2D, LayerNorm
-from mmmamba.models import VMamba, backbones
+from mmmamba.models import Vim, VMamba
 from mmmamba.ops import selective_scan
 
 ROOT = Path(__file__).parents[2]
@@ -22,43 +22,21 @@ ENTRIES = {
     for page in sorted(ROOT.glob('configs/*/metafile.yml'))
     for entry in yaml.safe_load(page.read_text())['Models']
 }
-QUICK = (
+QUICK = (  # the three tasks, and every kind of scan, mixer and attention
     'vmamba-t_8xb128-300e_in1k',
-    'vmamba-s_8xb128-300e_in1k',
     'vmamba-t-v0_8xb128-300e_in1k',
     'mask-rcnn_vmamba-t_fpn_1x_coco',
     'upernet_vmamba-t_8xb2-160k_ade20k-512x512',
+    'vim-t_8xb128-300e_in1k',
+    'vim-f-t_8xb128-300e_in1k',
+    'mamba-r-t_8xb128-300e_in1k',
+    'local-vim-t_8xb128-300e_in1k',
+    'plainmamba-l1_8xb256-300e_in1k',
+    'mambavision-t_32xb128-310e_in1k',
+    'simba-s-einfft_8xb128-310e_in1k',
+    'heracles-s_8xb128-310e_in1k',
+    'vim2-t_8xb128-300e_in1k',
 )
-# Published figures that are not the count of the published model; the README of the family says so.
-DIFFERENT = {
-    'mask-rcnn_vmamba-s_fpn_1x_coco': 348.9e9,
-    'mask-rcnn_vmamba-s_fpn_ms-3x_coco': 348.9e9,
-    'efficient-vmamba-t_16xb128-300e_in1k': 0.903e9,
-    'efficient-vmamba-s_16xb128-300e_in1k': 1.476e9,
-    'efficient-vmamba-b_16xb128-300e_in1k': 4.210e9,
-    'mask-rcnn_efficient-vmamba-t_fpn_1x_coco': 188.0e9,
-    'upernet_efficient-vmamba-t_8xb2-160k_ade20k-512x512': 860.4e9,
-    'upernet_efficient-vmamba-s_8xb2-160k_ade20k-512x512': 873.9e9,
-    'msvmamba-t-v3_8xb128-300e_in1k': 5.13e9,
-    'mask-rcnn_msvmamba-t_fpn_1x_coco': 265.0e9,
-    'mask-rcnn_msvmamba-t_fpn_ms-3x_coco': 265.0e9,
-    'groupmamba-t_8xb128-300e_in1k': 4.71e9,
-    'groupmamba-s_8xb128-300e_in1k': 7.28e9,
-    'mask-rcnn_groupmamba-t_fpn_1x_coco': 266.1e9,
-    'mambavision-t_32xb128-310e_in1k': 4.586e9,
-    'mambavision-t2_32xb128-310e_in1k': 5.263e9,
-    'upernet_mambavision-t_8xb2-160k_ade20k-512x512': 1085.6e9,
-    'upernet_mambavision-s_8xb2-160k_ade20k-512x512': 1166.3e9,
-    'upernet_mambavision-b_8xb2-160k_ade20k-512x512': 1520.8e9,
-    'simba-s_8xb128-310e_in1k': 6.863e9,
-    'simba-b_8xb128-310e_in1k': 10.099e9,
-    'simba-l_8xb128-310e_in1k': 20.156e9,
-    'simba-s-einfft_8xb128-310e_in1k': 4.615e9,
-    'simba-b-einfft_8xb128-310e_in1k': 7.060e9,
-    'simba-l-einfft_8xb128-310e_in1k': 12.979e9,
-    'mask-rcnn_simba-s_fpn_1x_coco': 309.6e9,
-    'upernet_simba-s_8xb2-160k_ade20k-512x512': 985.8e9,
-}
 
 
 def total(module, *shape):
@@ -113,34 +91,26 @@ def test_counting_leaves_no_hook_behind():
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-PUBLISHED = [
-    pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
-    for name, entry in ENTRIES.items()
-    if 'FLOPs' in entry['Metadata']
-]
-
-
-@pytest.mark.parametrize('name', PUBLISHED)
-def test_count_is_the_published_one_within_two_percent(name):
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in ENTRIES]
+)
+def test_count_is_the_one_in_the_metafile(name):
+    """How far it is from the published one, and why, is in the README: ``tests/configs/test_model_pages.py``."""
     entry = ENTRIES[name]
     cfg = load_config(str(ROOT / entry['Config']))
     found = count_inference(build_on_meta(cfg), PUBLISHED_SIZES[cfg.default_scope])['']
     assert found.parameters == entry['Metadata']['Parameters']
-    assert found.flops == pytest.approx(DIFFERENT.get(name, entry['Metadata']['FLOPs']), rel=0.02)
+    assert found.flops == pytest.approx(entry['Metadata']['FLOPs'], rel=1e-3)  # versions of torch split operators
 
 
-# Classifiers of families whose authors count everything. MambaVision's leave out the products of attention, norms and
-# scans, EfficientVMamba's the scans.
-AUTHORS = {
-    ('VMamba', 'base_s2l15'): 15.4, ('LocalVMamba', 'tiny'): 5.7, ('MSVMamba', 'tiny'): 4.61, ('PlainMamba', 'l1'): 3.0,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(('name', 'arch'), AUTHORS)
-def test_backbone_counts_what_its_authors_print(name, arch):
+def test_a_layer_of_vim_counts_by_hand():
+    """The first layer of Vim-Ti: both directions of convolution, projections and scan, and no norm."""
     with torch.device('meta'):
-        model = getattr(backbones, name)(arch, out_indices=(-1,)).eval()
-    assert count_inference(model, (224, 224))[''].flops / 1e9 == pytest.approx(AUTHORS[name, arch], rel=0.02)
+        model = Vim('tiny', out_indices=(-1,)).eval()
+    tokens, width, inner, states, rank = 197, 192, 384, 16, 12
+    projections = width * 2 * inner + 2 * inner * (4 + rank + 2 * states + rank) + inner * width
+    found = count_inference(model, (224, 224))['layers.0']
+    assert (found.products, found.scans) == (tokens * projections, 2 * tokens * inner * (9 * states + 1))
 
 
 def test_table_shows_modules_to_a_depth_and_names_the_unit():

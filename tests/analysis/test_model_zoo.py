@@ -23,15 +23,16 @@ def entry(name, *results, **metadata):
         Results=list(results),
         **{
             'In Collection': 'VMamba',
-            'Metadata': {'Training Data': 'ImageNet-1k', 'Parameters': 30_249_064} | metadata,
+            'Metadata': {'Training Data': 'ImageNet-1k', 'Parameters': 30_249_064, 'FLOPs': 4_905_572_352} | metadata,
         },
     )
 
 
 @pytest.fixture
 def models(tmp_path):
+    published = {'Published Parameters': 30_000_000, 'Published FLOPs': 4_900_000_000}
     entries = [
-        entry('vmamba-t_8xb128-300e_in1k', AUTHORS, OURS, FLOPs=4_900_000_000),
+        entry('vmamba-t_8xb128-300e_in1k', AUTHORS, OURS, **published),
         entry('vmamba-t-s2l5_8xb128-300e_in1k', AUTHORS),
     ]
     (tmp_path / 'metafile.yml').write_text(yaml.safe_dump(dict(Models=entries)))
@@ -56,13 +57,19 @@ def test_published_and_our_figures_stand_in_columns_of_their_own(models):
         'family': 'VMamba',
         'config': '[vmamba-t_8xb128-300e_in1k](../configs/vmamba/vmamba-t_8xb128-300e_in1k.py)',
         'our params': '30.25 M',
+        'our FLOPs': '4.91 G',
+        "authors' params": '30 M',
         "authors' FLOPs": '4.9 G',
-        'our FLOPs': '4.9 G',
         "authors' top-1": '82.6',
         'our top-1': '81.9',
         'device, date': '8 x H100, 2026-11-26',
     }
-    assert (second["authors' FLOPs"], second['our FLOPs'], second['our top-1']) == ('–', '4.9 G', '–')
+    assert (second["authors' FLOPs"], second['our FLOPs'], second['our top-1']) == ('–', '4.91 G', '–')
+
+
+def test_page_says_that_throughput_is_not_measured(models):
+    assert 'Throughput is not shown' in page(models, [], {}, None)
+    assert 'Throughput is not shown' not in page(models, [], {'vmamba-t_8xb128-300e_in1k': 9000.0}, 'H100')
 
 
 def test_throughput_is_ours_and_of_models_in_one_run(models, tmp_path):
@@ -103,11 +110,11 @@ def test_references_are_published_figures_of_models_without_a_config():
     references = read_references(ROOT / 'docs/reference_models.yml')
     assert {'Swin', 'ConvNeXt', 'DeiT', 'InternImage'} == {model.family for model in references}
     assert all(isinstance(model, Model) and not model.is_ours and not model.measured for model in references)
-    assert all(1e6 < model.parameters < 1e9 and model.published_flops > 1e9 for model in references)
+    assert all(1e6 < model.published_parameters < 1e9 and model.published_flops > 1e9 for model in references)
 
 
 def test_tool_writes_the_page_with_every_config(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, 'argv', ['model_zoo.py', '--no-count', '--out', str(tmp_path)])
+    monkeypatch.setattr(sys, 'argv', ['model_zoo.py', '--out', str(tmp_path)])
     runpy.run_path(str(ROOT / 'tools/misc/model_zoo.py'), run_name='__main__')
     text = (tmp_path / 'model_zoo.md').read_text()
     for metafile in ROOT.glob('configs/*/metafile.yml'):

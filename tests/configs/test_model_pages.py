@@ -34,6 +34,42 @@ def test_readme_follows_the_house_order(folder):
     assert headings[1:] == ['Train and test', 'Figures', "What differs from the authors' code", 'Citation']
 
 
+def test_readme_gives_a_reason_for_every_count_that_is_two_percent_off(folder):
+    apart = {
+        name
+        for name, entry in _entries(folder).items()
+        if 'Published FLOPs' in (metadata := entry['Metadata'])
+        and abs(metadata['FLOPs'] / metadata['Published FLOPs'] - 1) > 0.02
+    }
+    _, _, section = (folder / 'README.md').read_text().partition('### Where the counts differ\n')
+    explained = re.findall(r'^- ((?:`[^`]+`,?\s+)*`[^`]+`):\s+\S', section.partition('\n## ')[0], flags=re.MULTILINE)
+    assert {name for names in explained for name in re.findall('`([^`]+)`', names)} == apart
+
+
+def test_entries_count_here_and_mark_what_is_published(folder):
+    for entry in _entries(folder).values():
+        counted = {'Training Data', 'Parameters', 'FLOPs'}
+        assert counted <= set(entry['Metadata']) <= counted | {'Published Parameters', 'Published FLOPs'}
+        for result in entry.get('Results', []):
+            assert result['Source'] in ('authors', 'ours')
+            assert (result['Source'] == 'ours') == ('Device' in result) == ('Date' in result)
+
+
+def test_collection_names_the_family_and_files_that_exist(folder):
+    page = yaml.safe_load((folder / 'metafile.yml').read_text())
+    (collection,) = page['Collections']
+    assert {entry['In Collection'] for entry in page['Models']} == {collection['Name']}
+    assert collection['README'] == f'configs/{folder.name}/README.md'
+    assert (ROOT / collection['Code']).is_file()
+    assert f'({collection["Paper"]["URL"]})' in (folder / 'README.md').read_text()
+
+
+def test_every_command_of_a_readme_names_a_config_of_the_family(folder):
+    named = re.findall(r'configs/\w+/[\w.-]+\.py', (folder / 'README.md').read_text())
+    assert named
+    assert all(path.startswith(f'configs/{folder.name}/') and (ROOT / path).is_file() for path in named)
+
+
 def test_model_index_lists_every_family():
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     assert index['Import'] == [str(page.relative_to(ROOT)) for page in PAGES]
@@ -59,10 +95,16 @@ def _rows(folder: Path) -> dict[str, dict]:
 def _as_row(name: str, entry: dict) -> dict:
     """What the README must say of a metafile's entry."""
     metadata = entry['Metadata']
-    row = {'config': f'{name}.py', 'params': f'{metadata["Parameters"] / 1e6:.2f} M'}
-    if 'FLOPs' in metadata:  # the authors'; left out where they print none
-        flops = metadata['FLOPs'] / 1e9
-        row['FLOPs'] = f'{flops:.1f} G' if flops < 100 else f'{flops:.0f} G'
+    giga = metadata['FLOPs'] / 1e9
+    row = {
+        'config': f'{name}.py',
+        'our params': f'{metadata["Parameters"] / 1e6:.2f} M',
+        'our FLOPs': f'{giga:.{2 if giga < 10 else 1 if giga < 100 else 0}f} G',
+    }
+    if 'Published Parameters' in metadata:  # left out where the authors print none
+        row["authors' params"] = f'{metadata["Published Parameters"] / 1e6:g} M'
+    if 'Published FLOPs' in metadata:
+        row["authors' FLOPs"] = f'{metadata["Published FLOPs"] / 1e9:g} G'
     for result in entry.get('Results', []):
         source = {'authors': "authors'", 'ours': 'our'}[result['Source']]
         row.update({f'{source} {metric}': str(value) for metric, value in result['Metrics'].items()})

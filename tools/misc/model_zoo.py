@@ -17,7 +17,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--root', type=Path, default=ROOT, help='of the repository with model-index.yml')
     parser.add_argument('--references', type=Path, default=ROOT / 'docs/reference_models.yml', help='other models')
     parser.add_argument('--benchmark', type=Path, help='benchmark.json of tools/analysis_tools/benchmark.py')
-    parser.add_argument('--no-count', action='store_true', help='do not count FLOPs, which takes a second a config')
     parser.add_argument('--out', type=Path, default=ROOT / 'docs', help='folder for model_zoo.md and model_zoo.png')
     return parser.parse_args()
 
@@ -26,7 +25,7 @@ def main() -> None:
     args = parse_args()
     with one_line_errors():
         device, throughput = read_throughput(args.benchmark) if args.benchmark else (None, {})
-        models = read_models(args.root, count=not args.no_count, find_speeds=bool(throughput))
+        models = read_models(args.root, find_speeds=bool(throughput))
     references = read_references(args.references)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / 'model_zoo.md').write_text(page(models, references, throughput, device))
