@@ -94,13 +94,16 @@ def test_counting_leaves_no_hook_behind():
 @pytest.mark.parametrize(
     'name', [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in ENTRIES]
 )
-def test_count_is_the_one_in_the_metafile(name):
-    """How far it is from the published one, and why, is in the README: ``tests/configs/test_model_pages.py``."""
+def test_count_is_the_published_one_within_two_percent(name):
+    """The metafile has the count exactly; where the authors count otherwise, the README says how."""
     entry = ENTRIES[name]
-    cfg = load_config(str(ROOT / entry['Config']))
+    metadata, config = entry['Metadata'], ROOT / entry['Config']
+    cfg = load_config(str(config))
     found = count_inference(build_on_meta(cfg), PUBLISHED_SIZES[cfg.default_scope])['']
-    assert found.parameters == entry['Metadata']['Parameters']
-    assert found.flops == pytest.approx(entry['Metadata']['FLOPs'], rel=1e-3)  # versions of torch split operators
+    assert found.parameters == metadata['Parameters']
+    assert found.flops == pytest.approx(metadata['FLOPs'], rel=1e-3)  # versions of torch split operators
+    if 'Published FLOPs' in metadata and f'`{name}`' not in (config.parent / 'README.md').read_text():
+        assert found.flops == pytest.approx(metadata['Published FLOPs'], rel=0.02)
 
 
 def test_a_layer_of_vim_counts_by_hand():
