@@ -94,7 +94,7 @@ class MambaND(PlainBackbone):
         arch = resolve_arch(arch)
         depth, dims, size = arch['num_layers'], arch['embed_dims'], arch['img_size']
         super().__init__(depth, out_indices=out_indices, frozen_stages=frozen_stages, init_cfg=init_cfg)
-        self.with_cp = with_cp
+        self.embed_dims, self.with_cp = dims, with_cp
         self.patch_embed = PatchEmbed(in_channels, dims, arch['patch_size'], None, cover=True)
         self.pos_embed = PositionEmbed(dims, self.patch_embed.grid(*((size, size) if isinstance(size, int) else size)))
         self.dropout = nn.Dropout(drop_rate)

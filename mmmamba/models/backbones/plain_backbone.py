@@ -10,10 +10,12 @@ from mmmamba.models.backbones.base import Backbone
 class PlainBackbone(Backbone):
     """Contract of a plain backbone: what its forward pass consists of, which others may take part in.
 
-    A subclass has ``layers``, and says in :meth:`start`, :meth:`run_layer` and :meth:`output` what happens to an image.
-    Between the layers its features are a map (B, H', W', C); one that has anything else there says in :meth:`patches`
-    and :meth:`with_patches` where the patches are.
+    A subclass has ``layers`` of width ``embed_dims``, and says in :meth:`start`, :meth:`run_layer` and :meth:`output`
+    what happens to an image. Between the layers its features are a map (B, H', W', C); one that has anything else there
+    says in :meth:`patches` and :meth:`with_patches` where the patches are.
     """
+
+    embed_dims: int
 
     def start(self, image: Tensor) -> tuple[Tensor, Any]:
         """Embed an image (B, C, H, W): what the first layer takes, and what all methods below are told besides."""

@@ -139,7 +139,7 @@ class PlainMamba(PlainBackbone):
         arch = resolve_arch(arch)
         depth, dims, patch_size = arch['num_layers'], arch['embed_dims'], arch['patch_size']
         super().__init__(depth, out_indices=out_indices, frozen_stages=frozen_stages, init_cfg=init_cfg)
-        self.with_cp = with_cp
+        self.embed_dims, self.with_cp = dims, with_cp
         rates = drop_path_rates(drop_path_rate, arch['drop_path_rate'], depth)
         self.patch_embed = PlainMambaPatchEmbed(in_channels, dims, patch_size, arch['num_stem_convs'])
         self.pos_embed = None

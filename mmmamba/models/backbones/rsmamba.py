@@ -145,7 +145,7 @@ class RSMamba(PlainBackbone):
                 f"out_type {out_type!r} must be 'featmap', or 'cls_token' if arch has a class_token, "
                 f'which is {arch["class_token"]!r}'
             )
-        self.out_type, self.with_cp = out_type, with_cp
+        self.embed_dims, self.out_type, self.with_cp = dims, out_type, with_cp
         self.patch_embed = PatchEmbed(
             *(in_channels, dims, arch['patch_size'], None), stride=arch['patch_stride'], cover=True, bias=False
         )

@@ -114,6 +114,7 @@ class TokenBackbone(PlainBackbone):
             raise ValueError('a rotary embedding has no place for class tokens; take one of the two')
         self.out_type, self.with_cp, self.rotate_residual = out_type, with_cp, rotate_residual
         self.pool_last = pool_last
+        self.embed_dims = embed_dims
         self.patch_embed = patch_embed
         self.cls_tokens = tokens
         self.pos_embed = pos_embed
