@@ -11,7 +11,7 @@ from .mamba_mixer import MambaBranch, MambaMixer
 from .map_mamba_mixer import MapMambaMixer
 from .mlp import ConvMlp, Mlp
 from .norm import NORMS, BatchNorm, LayerNorm, RMSNorm
-from .patch_embed import ConvStem, DeepStem, PatchEmbed
+from .patch_embed import ConvStem, DeepStem, PatchEmbed, Stem
 from .position_embed import PositionEmbed, RotaryEmbed, rotate
 from .residual import add_mlp, add_ss2d
 from .squeeze_excite import SqueezeExcite
@@ -46,6 +46,7 @@ __all__ = [
     'RotaryEmbed',
     'SelectiveChannelMixer',
     'SqueezeExcite',
+    'Stem',
     'add_mlp',
     'add_ss2d',
     'insert_tokens',

@@ -1,12 +1,62 @@
 """From an image (B, C, H, W) to a channels-last map (B, H', W', embed_dims)."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .norm import NORMS
 
 
-class PatchEmbed(nn.Module):
+class Stem(nn.Module):
+    """What reads the image: a subclass says in :meth:`embed` how; here it is checked.
+
+    Args:
+        in_channels: of the image.
+
+    Raises:
+        ValueError: if that is not a positive integer.
+    """
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        if not isinstance(in_channels, int) or in_channels < 1:
+            raise ValueError(
+                f'in_channels {in_channels!r} is not a positive integer; give the number of channels of the images'
+            )
+        self.in_channels = in_channels
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, H', W', embed_dims)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As :meth:`embed`.
+
+        Raises:
+            TypeError: if the image holds integers.
+            ValueError: if it is not of this shape.
+        """
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # which would keep the shapes they see
+            self._check(x)
+        return self.embed(x)
+
+    def _check(self, x: Tensor) -> None:
+        if x.dim() != 4 or x.shape[1] != self.in_channels or 0 in x.shape[2:]:
+            if x.dim() == 3:
+                remedy = 'add the axis of the batch, x[None]'
+            elif x.dim() == 4 and 0 not in x.shape[1:]:
+                remedy = f'build it with in_channels={x.shape[1]}, or convert the images'
+            else:
+                remedy = 'check what loads the images'
+            raise ValueError(
+                f'images of shape {tuple(x.shape)} do not fit a backbone of in_channels={self.in_channels}: it takes '
+                f'(B, {self.in_channels}, H, W); {remedy}'
+            )
+        if not x.is_floating_point():
+            raise TypeError(f'images hold {x.dtype}, not floating point numbers; normalise them, or pass x.float()')
+
+
+class PatchEmbed(Stem):
     """One convolution, then a norm: LayerNorm and a stride of the kernel size as published (VMamba "v1", Swin).
 
     A last row or column of fewer than ``patch_size`` pixels is left out, as published; an image smaller than one patch
@@ -33,7 +83,7 @@ class PatchEmbed(nn.Module):
         cover: bool = False,
         bias: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels)
         self.patch_size, self.stride, self.cover = patch_size, stride or patch_size, cover
         self.conv = nn.Conv2d(in_channels, embed_dims, patch_size, stride=self.stride, bias=bias)
         self.norm = nn.Identity() if norm is None else NORMS[norm](embed_dims)
@@ -43,7 +93,7 @@ class PatchEmbed(nn.Module):
         sizes = (size + self._missing(size) for size in (height, width))
         return tuple((size - self.patch_size) // self.stride + 1 for size in sizes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         missing_rows, missing_cols = (self._missing(size) for size in x.shape[2:])
         x = self.conv(F.pad(x, (0, missing_cols, 0, missing_rows)))
         return self.norm(x.permute(0, 2, 3, 1))  # (B, C, H, W) -> (B, H, W, C)
@@ -53,14 +103,14 @@ class PatchEmbed(nn.Module):
         return max(0, (steps - 1) * self.stride + self.patch_size - size)
 
 
-class ConvStem(nn.Module):
+class ConvStem(Stem):
     """Two 3x3 convolutions, norm and GELU between them, norm behind: LayerNorm as published (VMamba "v2").
 
     With ``patch_size`` 4 both have stride 2, with 2 the first only; sizes are rounded up.
     """
 
     def __init__(self, in_channels: int, embed_dims: int, patch_size: int = 4, norm: str = 'LN') -> None:
-        super().__init__()
+        super().__init__(in_channels)
         if patch_size not in (2, 4):
             raise ValueError(f"patch_size {patch_size!r} of patch embedding 'v2' must be 2 or 4; 'v1' takes any")
         self.conv1 = nn.Conv2d(in_channels, embed_dims // 2, 3, stride=2, padding=1)
@@ -69,19 +119,19 @@ class ConvStem(nn.Module):
         self.conv2 = nn.Conv2d(embed_dims // 2, embed_dims, 3, stride=patch_size // 2, padding=1)
         self.norm2 = NORMS[norm](embed_dims)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         x = self.act(self.norm1(self.conv1(x).permute(0, 2, 3, 1)))  # (B, C, H, W) -> (B, H, W, C)
         return self.norm2(self.conv2(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
-class DeepStem(nn.Module):
+class DeepStem(Stem):
     """Convolutions 7x7 of stride 2 and twice 3x3, each with BatchNorm and ReLU; one 3x3 of stride 2; LayerNorm.
 
     Sizes are rounded up. GroupMamba and SiMBA, after others.
     """
 
     def __init__(self, in_channels: int, embed_dims: int, hidden_dims: int) -> None:
-        super().__init__()
+        super().__init__(in_channels)
         layers = []
         for i in range(3):
             size, stride = (3, 1) if i else (7, 2)
@@ -95,5 +145,5 @@ class DeepStem(nn.Module):
         self.proj = nn.Conv2d(hidden_dims, embed_dims, 3, stride=2, padding=1)
         self.norm = NORMS['LN'](embed_dims)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         return self.norm(self.proj(self.convs(x)).permute(0, 2, 3, 1))  # (B, C, H, W) -> (B, H / 4, W / 4, C')

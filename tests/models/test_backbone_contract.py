@@ -199,6 +199,41 @@ def test_an_index_that_does_not_exist_is_named(name):
 
 
 @every_backbone
+@pytest.mark.parametrize(
+    ('option', 'error', 'message'),
+    [
+        (dict(out_indices=2), TypeError, r'out_indices 2 is not a sequence of integers; write out_indices=\(2,\)'),
+        (dict(out_indices=[1.0]), TypeError, r'out_indices \[1.0\] is not a sequence of integers; write the stages'),
+        (dict(frozen_stages='1'), TypeError, "frozen_stages '1' is not an integer; give one from -1"),
+        (dict(drop_path_rate='0.1'), TypeError, "drop_path_rate '0.1' is not a number; give one from 0 to 1"),
+        (dict(in_channels=0), ValueError, 'in_channels 0 is not a positive integer; give the number of channels'),
+        (dict(arch=['tiny']), TypeError, r"arch \['tiny'\] is not a name or a dict; name one of \["),
+    ],
+    ids=repr,
+)
+def test_a_wrong_argument_is_named_with_what_to_write_instead(name, option, error, message):
+    case = CASES[name]
+    with pytest.raises(error, match=message):
+        MODELS.build({**dict(type=name, arch=case.arch, out_indices=case.out_indices), **option})
+
+
+@every_backbone
+def test_images_that_do_not_fit_are_named_with_their_shape(name):
+    model = build(name)
+    for shape, remedy in (
+        ((2, 3, 32, 32), 'build it with in_channels=3'),
+        ((1, 32, 32), 'add the axis of the batch'),
+        ((2, 1, 0, 32), 'check what loads the images'),
+    ):
+        with pytest.raises(
+            ValueError, match=rf'images of shape .{str(shape)[1:-1]}. do not fit .* \(B, 1, H, W\); {remedy}'
+        ):
+            model(torch.zeros(shape))
+    with pytest.raises(TypeError, match='images hold torch.uint8, not floating point numbers'):
+        model(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))
+
+
+@every_backbone
 def test_an_architecture_that_does_not_exist_is_named(name):
     with pytest.raises(ValueError, match=r"arch 'zebra' is not one of \['"):
         MODELS.build(dict(type=name, arch='zebra'))

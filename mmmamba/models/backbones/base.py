@@ -1,6 +1,7 @@
 """What every backbone says and does alike: architecture tables, output indices, freezing, drop path rates, stages."""
 
 from collections.abc import Collection, Mapping, Sequence
+from numbers import Integral, Real
 
 import torch
 from mmengine.model import BaseModule
@@ -28,6 +29,7 @@ class Backbone(BaseModule):
         init_cfg: mmengine initialisation.
 
     Raises:
+        TypeError: if ``out_indices`` is not a sequence of integers, or ``frozen_stages`` no integer.
         ValueError: if an index or ``frozen_stages`` is not one of those that exist.
     """
 
@@ -36,6 +38,10 @@ class Backbone(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.out_indices = resolve_out_indices(out_indices, stages)
+        if not _is_index(frozen_stages):
+            raise TypeError(
+                f'frozen_stages {frozen_stages!r} is not an integer; give one from -1 (none) to {stages} (all)'
+            )
         if not -1 <= frozen_stages <= stages:
             raise ValueError(f'frozen_stages {frozen_stages!r} is not between -1 (none) and {stages} (all stages)')
         self.frozen_stages = frozen_stages
@@ -234,12 +240,15 @@ def resolve_arch(
         per_stage: keys whose value has a number for each stage, beside ``embed_dims`` and ``depths``.
 
     Raises:
+        TypeError: if it is neither.
         ValueError: if the name or a key is unknown, one is missing, a value is not one that exists, or the stages do
             not agree.
     """
+    keys, names = ', '.join(defaults), sorted(published)
+    if not isinstance(arch, str | Mapping):
+        raise TypeError(f'arch {arch!r} is not a name or a dict; name one of {names} or pass a dict with {keys}')
     if isinstance(arch, str):
         if arch not in published:
-            keys, names = ', '.join(defaults), sorted(published)
             raise ValueError(f'arch {arch!r} is not one of {names}; name one of them or pass a dict with {keys}')
         arch = published[arch]
     unknown = sorted(set(arch) - set(defaults))
@@ -266,7 +275,8 @@ def check_stages(arch: Mapping) -> None:
     Raises:
         ValueError: if they are not.
     """
-    if not arch['embed_dims'] or not arch['depths'] or len(arch['embed_dims']) != len(arch['depths']):
+    dims, depths = (arch[key] if isinstance(arch[key], Sequence) else () for key in ('embed_dims', 'depths'))
+    if not dims or len(dims) != len(depths):
         raise ValueError(
             'arch needs embed_dims and depths with a number for each stage, '
             f'got embed_dims={arch["embed_dims"]} and depths={arch["depths"]}'
@@ -281,12 +291,26 @@ def resolve_out_indices(out_indices: Sequence[int], stages: int) -> tuple[int, .
         stages: how many stages, or layers, there are.
 
     Raises:
+        TypeError: if they are not a sequence of integers.
         ValueError: if one does not exist, or there is none.
     """
+    if _is_index(out_indices):
+        raise TypeError(
+            f'out_indices {out_indices!r} is not a sequence of integers; write out_indices=({out_indices},)'
+        )
+    if isinstance(out_indices, str) or not isinstance(out_indices, Sequence) or not all(map(_is_index, out_indices)):
+        raise TypeError(
+            f'out_indices {out_indices!r} is not a sequence of integers; '
+            f'write the stages whose maps are wanted, such as out_indices=({stages - 1},)'
+        )
     resolved = sorted({i + stages if i < 0 else i for i in out_indices})
     if not resolved or resolved[0] < 0 or resolved[-1] >= stages:
         raise ValueError(f'out_indices {tuple(out_indices)} must name at least one of the stages 0 to {stages - 1}')
     return tuple(resolved)
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def drop_path_rates(drop_path_rate: float | None, default: float, layers: int) -> list[float]:
@@ -298,9 +322,14 @@ def drop_path_rates(drop_path_rate: float | None, default: float, layers: int) -
         layers: through all stages.
 
     Raises:
-        ValueError: if the rate is not between 0 and 1.
+        TypeError: if the rate is not a number.
+        ValueError: if it is not between 0 and 1.
     """
     rate = default if drop_path_rate is None else drop_path_rate
+    if not isinstance(rate, Real):
+        raise TypeError(
+            f'drop_path_rate {rate!r} is not a number; give one from 0 to 1, or None for the published rate'
+        )
     if not 0 <= rate <= 1:
         raise ValueError(f'drop_path_rate {rate!r} is not between 0 and 1')
     return [rate * i / max(1, layers - 1) for i in range(layers)]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
-from mmmamba.layers import Attention, LayerNorm, Mlp
+from mmmamba.layers import Attention, LayerNorm, Mlp, Stem
 from mmmamba.layers.scans import SelectiveScans, StateSpace, build_layer_scan
 from mmmamba.models.backbones import base
 from mmmamba.models.backbones.base import PyramidBackbone, Stage, drop_path_rates
@@ -61,17 +61,17 @@ ARCH = {
 }
 
 
-class MambaVisionStem(nn.Module):
+class MambaVisionStem(Stem):
     """Two 3x3 convolutions of stride 2, each with BatchNorm and ReLU: (B, C, H, W) to (B, H / 4, W / 4, C')."""
 
     def __init__(self, in_channels: int, hidden_dims: int, embed_dims: int) -> None:
-        super().__init__()
+        super().__init__(in_channels)
         self.conv1 = nn.Conv2d(in_channels, hidden_dims, 3, stride=2, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(hidden_dims, eps=1e-4)
         self.conv2 = nn.Conv2d(hidden_dims, embed_dims, 3, stride=2, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(embed_dims, eps=1e-4)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         x = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(x))).permute(0, 2, 3, 1)  # (B, C, H, W) -> (B, H, W, C)
 

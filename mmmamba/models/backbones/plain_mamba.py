@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
-from mmmamba.layers import NORMS, SS2D, LayerNorm, PositionEmbed
+from mmmamba.layers import NORMS, SS2D, LayerNorm, PositionEmbed, Stem
 from mmmamba.models.backbones import base
 from mmmamba.models.backbones.base import drop_path_rates, init_linear, run_block
 from mmmamba.models.backbones.plain_backbone import PlainBackbone
@@ -45,14 +45,14 @@ ARCH = {
 }
 
 
-class PlainMambaPatchEmbed(nn.Module):
+class PlainMambaPatchEmbed(Stem):
     """3x3 convolutions at half resolution, then one convolution per patch; (B, C, H, W) to (B, H', W', embed_dims).
 
     The half-resolution map is padded with zeros on the right and at the bottom to whole patches.
     """
 
     def __init__(self, in_channels: int, embed_dims: int, patch_size: int, num_convs: int) -> None:
-        super().__init__()
+        super().__init__(in_channels)
         self.size = patch_size // 2
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, STEM_DIMS, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(STEM_DIMS), nn.ReLU()
@@ -64,7 +64,7 @@ class PlainMambaPatchEmbed(nn.Module):
             )
         self.conv = nn.Conv2d(STEM_DIMS, embed_dims, self.size, stride=self.size)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         x = self.convs(self.stem(x))
         x = F.pad(x, (0, -x.shape[3] % self.size, 0, -x.shape[2] % self.size))
         return self.conv(x).permute(0, 2, 3, 1)  # (B, C, H, W) -> (B, H, W, C)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmmamba.layers import ExtraTokens, LayerNorm
+from mmmamba.layers import ExtraTokens, LayerNorm, Stem
 from mmmamba.models.backbones import base
 from mmmamba.models.backbones.token_backbone import TokenBackbone
 from mmmamba.models.backbones.vim import MIXER_DEFAULTS, bidirectional_layers
@@ -56,7 +56,7 @@ class HalvingStep(nn.Module):
         return F.gelu(self.proj(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
-class VimFStem(nn.Module):
+class VimFStem(Stem):
     """A 7x7 convolution and two halvings: (B, C, H, W) to (B, H', W', embed_dims), padded with zeros to one patch.
 
     Args:
@@ -66,13 +66,13 @@ class VimFStem(nn.Module):
     """
 
     def __init__(self, in_channels: int, embed_dims: int, stride: int) -> None:
-        super().__init__()
+        super().__init__(in_channels)
         self.stride = stride
         self.conv = nn.Conv2d(in_channels, STEM_DIMS, 7, stride=stride // 4, padding=3)
         self.norm = LayerNorm(STEM_DIMS, STEM_EPS)
         self.steps = nn.Sequential(HalvingStep(STEM_DIMS, embed_dims // 2), HalvingStep(embed_dims // 2, embed_dims))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         missing_rows, missing_cols = (max(0, self.stride - size) for size in x.shape[2:])
         x = self.conv(F.pad(x, (0, missing_cols, 0, missing_rows)))
         return self.steps(self.norm(x.permute(0, 2, 3, 1)))
