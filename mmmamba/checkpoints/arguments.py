@@ -5,6 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 from mmmamba.checkpoints.family import Weights
 
+# What weights in evaluation show nothing of, whichever constructor has them: dropout, memory, initial values, place.
+SHOWS_NOTHING = (
+    'drop_rate', 'attn_drop_rate', 'ssm_drop_rate', 'mlp_drop_rate', 'ffn_dropout', 'use_checkpoint', 'init_cfg',
+    'pretrained', 'pretrained_cfg', 'device', 'dtype',
+)  # fmt: skip
+
 
 def published_arguments(
     model: str, kwargs: Mapping, defaults: Mapping, *, supported: Mapping[str, tuple], irrelevant: Iterable[str] = ()
@@ -16,7 +22,7 @@ def published_arguments(
         kwargs: as published.
         defaults: what the authors' constructor does where ``kwargs`` does not say; its keys are all arguments known.
         supported: for each argument that has no counterpart here, the values that need none.
-        irrelevant: arguments of which loaded weights show nothing; left out of the result.
+        irrelevant: arguments of which loaded weights show nothing, beside ``SHOWS_NOTHING``; left out of the result.
 
     Returns:
         A value for each key of ``defaults``.
@@ -24,7 +30,8 @@ def published_arguments(
     Raises:
         ValueError: if an argument, or its value, has no counterpart here.
     """
-    kwargs = {name: value for name, value in kwargs.items() if name not in irrelevant}
+    ignored = {*irrelevant, *SHOWS_NOTHING} - set(defaults)
+    kwargs = {name: value for name, value in kwargs.items() if name not in ignored}
     unknown = sorted(set(kwargs) - set(defaults))
     if unknown:
         raise ValueError(f'{model}: published arguments {unknown} are not known here')
@@ -32,6 +39,11 @@ def published_arguments(
     for name, values in supported.items():
         if (args[name].lower() if isinstance(args[name], str) else args[name]) not in values:
             raise ValueError(f'{model}: published {name}={args[name]!r} is not supported; expected one of {values}')
+    if args.get('num_classes', 1) < 1:
+        raise ValueError(
+            f'{model}: published num_classes={args["num_classes"]!r} has no last layer, which is not supported; '
+            'expected 1 or more'
+        )
     return args
 
 

@@ -150,20 +150,19 @@ def arch_from_shapes(ours: Weights) -> dict:
 # What the authors' constructor does where a case does not say.
 PUBLISHED_DEFAULTS = dict(
     patch_size=4, in_chans=3, num_classes=1000, depths=[2, 2, 9, 2], dims=[96, 192, 384, 768], ssm_d_state=16,
-    ssm_ratio=2.0, ssm_dt_rank='auto', ssm_act_layer='silu', ssm_conv=3, ssm_conv_bias=True, ssm_drop_rate=0.0,
-    mlp_ratio=0.0, mlp_act_layer='gelu', mlp_drop_rate=0.0, drop_path_rate=0.1, patch_norm=True,
-    downsample_version='v1', attn_drop_rate=0.0, drop_rate=0.0, step_size=2, out_indices=None,
+    ssm_ratio=2.0, ssm_dt_rank='auto', ssm_act_layer='silu', ssm_conv=3, ssm_conv_bias=True,
+    mlp_ratio=0.0, mlp_act_layer='gelu', drop_path_rate=0.1, patch_norm=True,
+    downsample_version='v1', step_size=2, out_indices=None,
 )  # fmt: skip
 # The values that EfficientVMamba builds; every released model keeps to them.
 SUPPORTED = dict(
-    ssm_act_layer=('silu',), ssm_conv=(3,), ssm_drop_rate=(0,), mlp_ratio=(0,), mlp_act_layer=('gelu',),
-    mlp_drop_rate=(0,), patch_norm=(True,), downsample_version=('v1',), attn_drop_rate=(0,), drop_rate=(0,),
-    step_size=(2,),
+    ssm_act_layer=('silu',), ssm_conv=(3,), mlp_ratio=(0,), mlp_act_layer=('gelu',), patch_norm=(True,),
+    downsample_version=('v1',), step_size=(2,),
 )  # fmt: skip
-# The authors' code ignores them, or they decide initial values, speed or memory.
+# The authors' code ignores them, or they decide initial values or speed.
 IRRELEVANT = (
-    *('ssm_rank_ratio', 'ssm_simple_init', 'forward_type', 'norm_layer', 'use_checkpoint', 'd_state', 'dt_rank'),
-    *('shared_ssm', 'softmax_version', 'window_size', 'pretrained'),
+    *('ssm_rank_ratio', 'ssm_simple_init', 'forward_type', 'norm_layer', 'd_state', 'dt_rank'),
+    *('shared_ssm', 'softmax_version', 'window_size'),
 )
 
 

@@ -130,7 +130,7 @@ def model_config(constructor: str, kwargs: dict) -> dict:
         ValueError: if an argument, or its value, has no counterpart here.
     """
     args = published_arguments(
-        'GroupMamba', kwargs, PUBLISHED_DEFAULTS, supported={}, irrelevant=('norm_layer', 'qkv_bias', 'pretrained')
+        'GroupMamba', kwargs, PUBLISHED_DEFAULTS, supported={}, irrelevant=('norm_layer', 'qkv_bias')
     )
     stages = args['num_stages']
     arch = dict(

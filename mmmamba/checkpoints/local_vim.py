@@ -12,6 +12,7 @@ from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.bidirectional import layer_pairs, layers_from_shapes
 from mmmamba.checkpoints.family import Family, Weights
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
+from mmmamba.checkpoints.local_vmamba import route
 from mmmamba.checkpoints.whole_model import split_backbone
 from mmmamba.models.backbones.local_vim import ARCH, ARCH_DEFAULTS, resolve_arch
 from mmmamba.models.backbones.local_vmamba import ROUTES
@@ -106,8 +107,8 @@ PUBLISHED_DEFAULTS = dict(
     use_middle_cls_token=False, directions=None, mamba_cls='MultiMamba',
 )  # fmt: skip
 SUPPORTED = dict(final_pool_type=('none', 'mean'), bimamba_type=('none', 'v2'), mamba_cls=('multimamba',))
-# They decide memory, speed or initial values only, or are not looked at.
-IRRELEVANT = ('drop_rate', 'initializer_cfg', 'fused_add_norm', 'residual_in_fp32', 'mixer')
+# They decide speed or initial values only, or are not looked at.
+IRRELEVANT = ('initializer_cfg', 'fused_add_norm', 'residual_in_fp32', 'mixer')
 
 
 def model_config(constructor: str, kwargs: dict) -> dict:
@@ -126,7 +127,7 @@ def model_config(constructor: str, kwargs: dict) -> dict:
     arch = dict(
         embed_dims=args['embed_dim'],
         num_layers=args['depth'],
-        routes=_routes(args['directions']),
+        routes=_routes(args['directions'], args['depth']),
         img_size=args['img_size'],
         patch_size=args['patch_size'],
         pos_embed=args['if_abs_pos_embed'],
@@ -144,18 +145,8 @@ def model_config(constructor: str, kwargs: dict) -> dict:
     return config
 
 
-def _routes(directions: list[list[str]] | None) -> str | list[list[str]]:
-    return 'search' if directions is None else [[_route(name) for name in names] for names in directions]
-
-
-def _route(name: str) -> str:
-    """Our name of a published direction: ``h``, ``v`` or ``w`` and the window's size, with or without ``_flip``."""
-    base, reverse_ = name.removesuffix('_flip'), '.reverse' if name.endswith('_flip') else ''
-    if base.startswith('w') and base[1:].isdigit():
-        return f'window:{base[1:]}{reverse_}'
-    if base not in ROUTES:
-        raise ValueError(f"LocalVim: published direction {name!r} is not known here; there are 'h', 'v', 'w2', ...")
-    return f'{ROUTES[base]}{reverse_}'
+def _routes(directions: list[list[str]] | None, layers: int) -> str | list[list[str]]:
+    return 'search' if directions is None else [[route(name) for name in names] for names in directions[:layers]]
 
 
 LOCAL_VIM = Family(

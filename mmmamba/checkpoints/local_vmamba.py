@@ -119,16 +119,16 @@ def arch_from_shapes(ours: Weights) -> dict:
 # What the authors' constructor does where a case does not say.
 PUBLISHED_DEFAULTS = dict(
     patch_size=4, in_chans=3, num_classes=1000, depths=[2, 2, 9, 2], dims=[96, 192, 384, 768], ssm_d_state=16,
-    ssm_ratio=2.0, ssm_dt_rank='auto', ssm_act_layer='silu', ssm_conv=3, ssm_conv_bias=True, ssm_drop_rate=0.0,
+    ssm_ratio=2.0, ssm_dt_rank='auto', ssm_act_layer='silu', ssm_conv=3, ssm_conv_bias=True,
     mlp_ratio=0.0, drop_path_rate=0.1, patch_norm=True, downsample_version='v1', directions=None, out_indices=None,
 )  # fmt: skip
 # The values that LocalVMamba builds; every released model keeps to them.
 SUPPORTED = dict(
-    ssm_act_layer=('silu',), ssm_conv=(3,), ssm_drop_rate=(0,), mlp_ratio=(0,), patch_norm=(True,),
+    ssm_act_layer=('silu',), ssm_conv=(3,), mlp_ratio=(0,), patch_norm=(True,),
     downsample_version=('v1',),
 )  # fmt: skip
-# The authors' code ignores them, or they decide initial values, speed or memory.
-IRRELEVANT = ('ssm_simple_init', 'norm_layer', 'use_checkpoint', 'd_state', 'pretrained')
+# The authors' code ignores them, or they decide initial values.
+IRRELEVANT = ('ssm_simple_init', 'norm_layer', 'd_state')
 
 
 def model_config(constructor: str, kwargs: dict) -> dict:
@@ -156,9 +156,21 @@ def model_config(constructor: str, kwargs: dict) -> dict:
 def _routes(directions: list | None, blocks: int) -> str | list[list[str]]:
     if directions is None:
         return 'search'
-    if unknown := sorted({name for block in directions for name in block} - set(ROUTES)):
-        raise ValueError(f'LocalVMamba: published directions {unknown} are not known here; there are {list(ROUTES)}')
-    return [[ROUTES[name] for name in block] for block in directions[:blocks]]
+    return [[route(name) for name in block] for block in directions[:blocks]]
+
+
+def route(name: str) -> str:
+    """Our name of a published direction: ``h``, ``v`` or ``w`` and the window's size, with or without ``_flip``.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    base, reversal = name.removesuffix('_flip'), '.reverse' if name.endswith('_flip') else ''
+    if base.startswith('w') and base[1:].isdigit():
+        return f'window:{base[1:]}{reversal}'
+    if base not in ROUTES:
+        raise ValueError(f"LocalMamba: published direction {name!r} is not known here; there are 'h', 'v', 'w2', ...")
+    return f'{ROUTES[base]}{reversal}'
 
 
 def with_true_inverse(config: dict) -> dict:

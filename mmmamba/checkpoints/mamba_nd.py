@@ -117,7 +117,7 @@ SUPPORTED = dict(
 )  # fmt: skip
 # They decide nothing that loaded weights could show, or are derived from the others.
 IRRELEVANT = (
-    'qkv_bias', 'frozen_stages', 'init_cfg', 'num_layers_effective', 'embed_dims_effective', 'mixer',
+    'qkv_bias', 'frozen_stages', 'num_layers_effective', 'embed_dims_effective', 'mixer',
 )  # fmt: skip
 SIZES = {'small': (384, 12), 'base': (768, 12)}  # mmpretrain's ViTs of these names; there are two Mamba layers for each
 

@@ -70,9 +70,9 @@ PUBLISHED_DEFAULTS = dict(
     img_size=224, patch_size=16, depth=24, embed_dim=192, channels=3, num_classes=1000, ssm_cfg=None,
     drop_path_rate=0.1, norm_epsilon=1e-5, rms_norm=True, num_cls_tokens=1, cls_reduce=1,
 )  # fmt: skip
-# They decide memory, speed or initial values only, or follow from the others.
+# They decide speed or initial values only, or follow from the others.
 IRRELEVANT = (
-    'drop_rate', 'initializer_cfg', 'fused_add_norm', 'residual_in_fp32', 'mixer', 'token_idx', 'cls_positions',
+    'initializer_cfg', 'fused_add_norm', 'residual_in_fp32', 'mixer', 'token_idx', 'cls_positions',
 )  # fmt: skip
 
 

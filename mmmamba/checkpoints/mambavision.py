@@ -128,18 +128,18 @@ def describe_arch(arch: dict) -> str:
 PUBLISHED_DEFAULTS = dict(
     dim=80, in_dim=32, depths=[1, 3, 8, 4], window_size=[8, 8, 14, 7], mlp_ratio=4, num_heads=[2, 4, 8, 16],
     drop_path_rate=0.2, in_chans=3, num_classes=1000, qkv_bias=True, qk_scale=None, layer_scale=None,
-    layer_scale_conv=None,
+    layer_scale_conv=None, out_indices=None,
 )  # fmt: skip
-# Dropout does not act on loaded weights, and its rates are 0 in every released model; any image size is taken; the
-# mixer's settings are fixed and the attention blocks follow from the depths.
-IRRELEVANT = ('drop_rate', 'attn_drop_rate', 'img_size', 'resolution', 'mixer', 'transformer_blocks')
+# Any image size is taken; the mixer's settings are fixed and the attention blocks follow from the depths; the dense
+# backbone has no norm but this one.
+IRRELEVANT = ('img_size', 'resolution', 'mixer', 'transformer_blocks', 'norm_layer')
 
 
 def model_config(constructor: str, kwargs: dict) -> dict:
-    """The config that builds the classifier of a published call.
+    """The config that builds the model of a published call: a classifier, or with ``out_indices`` a backbone.
 
     Args:
-        constructor: ``'MambaVision'`` or one of the authors' factories; all are classifiers.
+        constructor: ``'MambaVision'`` or one of the authors' factories, or the dense tasks' ``'MM_mamba_vision'``.
         kwargs: the published keyword arguments.
 
     Raises:
@@ -166,9 +166,10 @@ def model_config(constructor: str, kwargs: dict) -> dict:
         arch=arch,
         in_channels=args['in_chans'],
         drop_path_rate=args['drop_path_rate'],
-        out_indices=(len(depths) - 1,),
-        out_norm='BN',
     )
+    if args['out_indices'] is not None:
+        return dict(backbone, out_indices=tuple(args['out_indices']))
+    backbone.update(out_indices=(len(depths) - 1,), out_norm='BN')
     return arguments.classifier_config(backbone, args['num_classes'], dims[-1])
 
 

@@ -99,9 +99,9 @@ def arch_from_shapes(ours: Weights) -> dict:
 # What the authors' constructor does where a case does not say.
 PUBLISHED_DEFAULTS = dict(
     patch_size=4, in_chans=3, num_classes=1000, depths=[2, 2, 4, 2], dims=[96, 192, 384, 768], d_state=16,
-    drop_rate=0.0, attn_drop_rate=0.0, drop_path_rate=0.1, norm_layer='LayerNorm', patch_norm=True, SS2D={},
+    drop_path_rate=0.1, norm_layer='LayerNorm', patch_norm=True, SS2D={},
 )  # fmt: skip
-# The values that MedMamba builds; every released model keeps to them. Dropout does nothing to loaded weights.
+# The values that MedMamba builds; every released model keeps to them.
 SUPPORTED = dict(norm_layer=('layernorm',), patch_norm=(True,))
 # What the mixer of a block is told, as cases say it; the rank is a formula there.
 MIXER_DEFAULTS = dict(d_state=None, d_conv=3, expand=2, dt_rank=None, conv_bias=True, bias=False)
@@ -121,9 +121,7 @@ def model_config(constructor: str, kwargs: dict) -> dict:
     Raises:
         ValueError: if an argument, or its value, has no counterpart here.
     """
-    args = published_arguments(
-        'MedMamba', kwargs, PUBLISHED_DEFAULTS, supported=SUPPORTED, irrelevant=('use_checkpoint',)
-    )
+    args = published_arguments('MedMamba', kwargs, PUBLISHED_DEFAULTS, supported=SUPPORTED)
     mixer = published_arguments('MedMamba SS2D', args['SS2D'], MIXER_DEFAULTS, supported=MIXER_SUPPORTED)
     depths = list(args['depths'])
     arch = dict(

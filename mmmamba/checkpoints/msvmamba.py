@@ -137,8 +137,8 @@ def arch_from_shapes(ours: Weights) -> dict:
 # What the authors' constructor does where a case does not say.
 PUBLISHED_DEFAULTS = dict(
     patch_size=4, in_chans=3, num_classes=1000, depths=[1, 2, 9, 2], dims=[96, 192, 384, 768], ssm_d_state=1,
-    ssm_ratio=2.0, ssm_dt_rank='auto', ssm_act_layer='silu', ssm_conv=3, ssm_conv_bias=True, ssm_drop_rate=0.0,
-    mlp_ratio=0.0, mlp_act_layer='gelu', mlp_drop_rate=0.0, drop_path_rate=0.1, patch_norm=True,
+    ssm_ratio=2.0, ssm_dt_rank='auto', ssm_act_layer='silu', ssm_conv=3, ssm_conv_bias=True,
+    mlp_ratio=0.0, mlp_act_layer='gelu', drop_path_rate=0.1, patch_norm=True,
     downsample_version='v1', patchembed_version='v1', out_indices=None, recurrent=False,
     sscore_type='multiscale_4scan_12', inter_block_ssm=False, grid_size=0, continous_patch=False, adaptive_merge=False,
     add_conv=True, b1_seq=False, b1_ratio=0.5, add_se=True, ms_fusion=None, up_sample='interpolate', convFFN=True,
@@ -146,17 +146,16 @@ PUBLISHED_DEFAULTS = dict(
 )  # fmt: skip
 # The values that MSVMamba builds; every model of the first release keeps to them.
 SUPPORTED = dict(
-    ssm_act_layer=('silu',), ssm_conv=(3,), ssm_drop_rate=(0,), mlp_ratio=(0,), mlp_act_layer=('gelu',),
-    mlp_drop_rate=(0,), patch_norm=(True,), downsample_version=('v1',), patchembed_version=('v1',), recurrent=(False,),
+    ssm_act_layer=('silu',), ssm_conv=(3,), mlp_ratio=(0,), mlp_act_layer=('gelu',),
+    patch_norm=(True,), downsample_version=('v1',), patchembed_version=('v1',), recurrent=(False,),
     sscore_type=('multiscale_4scan_12',), inter_block_ssm=(False,), grid_size=(0,), continous_patch=(False,),
     adaptive_merge=(False,), add_conv=(True,), b1_seq=(False,), b1_ratio=(0.5,), ms_fusion=(None,),
     up_sample=('interpolate', 'convtranspose'), convFFN=(True,), lpu=(False,), sep_norm=(False,),
     ms_stage=([0, 1, 2, 3],), ms_split=([1, 3],),
 )  # fmt: skip
-# They decide initial values, dropout, speed or memory, or are read by other kinds of scan only.
+# They decide initial values or speed, or are read by other kinds of scan only.
 IRRELEVANT = (
-    *('ssm_rank_ratio', 'ssm_simple_init', 'forward_type', 'norm_layer', 'use_checkpoint', 'pretrained'),
-    *('multiscale_ratio', 'multiscale_ksize', 'ffn_dropout'),
+    *('ssm_rank_ratio', 'ssm_simple_init', 'forward_type', 'norm_layer', 'multiscale_ratio', 'multiscale_ksize'),
 )
 
 

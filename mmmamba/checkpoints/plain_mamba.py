@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from mmmamba.checkpoints import arguments
+from mmmamba.checkpoints import arguments, bidirectional
 from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.family import Family, Weights
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
@@ -77,6 +77,7 @@ def arch_from_shapes(ours: Weights) -> dict:
     ours = split_backbone(ours)[0]
     projection, mixer = ours['patch_embed.conv.weight'], 'layers.0.mixer'
     layers, dims = indices(ours, 'layers'), projection.shape[0]
+    rank = ours[f'{mixer}.scan.dt_proj_weight'].shape[-1]
     return dict(
         embed_dims=dims,
         num_layers=len(layers),
@@ -87,6 +88,7 @@ def arch_from_shapes(ours: Weights) -> dict:
         norm='LN' if 'layers.0.norm.bias' in ours else 'RMS',
         d_state=ours[f'{mixer}.scan.A_log'].shape[-1],
         expand=ours[f'{mixer}.out_proj.weight'].shape[1] / dims,
+        dt_rank='auto' if rank == -(-dims // 16) else rank,
         conv_size=ours[f'{mixer}.conv.weight'].shape[-1],
         conv_bias=f'{mixer}.conv.bias' in ours,
         bias=f'{mixer}.in_proj.bias' in ours,
@@ -101,20 +103,21 @@ def describe_arch(arch: dict) -> str:
 PUBLISHED_DEFAULTS = dict(
     img_size=224, in_channels=3, arch=None, patch_size=16, embed_dims=192, num_layers=24, num_convs_patch_embed=1,
     with_pos_embed=True, out_indices=-1, drop_path_rate=0.0, norm_cfg=dict(type='LN', eps=1e-6), final_norm=True,
-    interpolate_mode='bicubic', layer_cfgs={}, layers_with_dwconv=[], init_cfg=None,
+    interpolate_mode='bicubic', layer_cfgs={}, layers_with_dwconv=[], num_classes=1000,
 )  # fmt: skip
-SUPPORTED = dict(interpolate_mode=('bicubic',), init_cfg=(None,))
+SUPPORTED = dict(interpolate_mode=('bicubic',))
 # They decide nothing that loaded weights could show, describe what is fixed, or are derived (`arch` from the others).
-IRRELEVANT = ('arch', 'drop_rate', 'test_cfg', 'convert_syncbn', 'freeze_patch_embed', 'patch_embed')
-MIXER_DEFAULTS = dict(d_state=16, expand=2, conv_size=7, conv_bias=True, bias=False)
+IRRELEVANT = ('arch', 'test_cfg', 'convert_syncbn', 'freeze_patch_embed', 'patch_embed')
+MIXER_DEFAULTS = dict(d_state=16, expand=2, dt_rank='auto', conv_size=7, conv_bias=True, bias=False)
+MIXER_IRRELEVANT = (*bidirectional.MIXER_IRRELEVANT, 'default_hw_shape')
 
 
 def model_config(constructor: str, kwargs: dict) -> dict:
-    """The config that builds the backbone of a published call.
+    """The config that builds the model of a published call.
 
     Args:
-        constructor: ``'PlainMamba'``.
-        kwargs: the published keyword arguments.
+        constructor: ``'PlainMamba'``, a backbone, or ``'ImageClassifier(PlainMamba, LinearClsHead)'``.
+        kwargs: the published keyword arguments of the backbone and, for a classifier, ``num_classes``.
 
     Raises:
         ValueError: if an argument, or its value, has no counterpart here.
@@ -125,7 +128,7 @@ def model_config(constructor: str, kwargs: dict) -> dict:
         'PlainMamba', args['layer_cfgs'], dict(use_rms_norm=False, mamba_cfg={}), supported={}
     )
     mixer = arguments.published_arguments(
-        'PlainMamba', layer['mamba_cfg'], MIXER_DEFAULTS, supported={}, irrelevant=('dt_init', 'default_hw_shape')
+        'PlainMamba', layer['mamba_cfg'], MIXER_DEFAULTS, supported={}, irrelevant=MIXER_IRRELEVANT
     )
     arch = dict(
         embed_dims=args['embed_dims'],
@@ -140,7 +143,7 @@ def model_config(constructor: str, kwargs: dict) -> dict:
         **mixer,
     )
     out_indices = args['out_indices']
-    return dict(
+    backbone = dict(
         type='mmmamba.PlainMamba',
         arch={key: value for key, value in arch.items() if value != ARCH_DEFAULTS[key]},
         in_channels=args['in_channels'],
@@ -148,6 +151,9 @@ def model_config(constructor: str, kwargs: dict) -> dict:
         out_indices=(out_indices,) if isinstance(out_indices, int) else tuple(out_indices),
         final_norm=args['final_norm'],
     )
+    if not constructor.startswith('ImageClassifier'):
+        return backbone
+    return arguments.classifier_config(dict(backbone, out_indices=(-1,)), args['num_classes'], arch['embed_dims'])
 
 
 PLAIN_MAMBA = Family(

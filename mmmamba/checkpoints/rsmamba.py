@@ -101,7 +101,7 @@ SUPPORTED = dict(
 )
 # They decide nothing that loaded weights could show, or are derived from the others.
 IRRELEVANT = (
-    'frozen_stages', 'interpolate_mode', 'init_cfg', 'arch_settings', 'patch_cfg_effective', 'mixer', 'norm',
+    'frozen_stages', 'interpolate_mode', 'arch_settings', 'patch_cfg_effective', 'mixer', 'norm',
 )  # fmt: skip
 LAYER_DEFAULTS = dict(
     state_size=16, conv_kernel=4, time_step_rank='auto', use_conv_bias=True, use_bias=False, hidden_act='silu'

@@ -43,10 +43,8 @@ def to_ours(published: Weights) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if a name has no place in the key map.
     """
-    weights = dict(published)
-    if ENDS[0] in weights and ENDS[1] in weights:
-        weights['cls_token'] = torch.cat([weights.pop(name) for name in ENDS], dim=1)
-    return rename(weights, key_map(indices(published, 'layers')[-1], has_head=True), 'published Vim')
+    pairs = key_map(indices(published, 'layers')[-1], has_head=True)
+    return rename(with_joined_ends(published), pairs, 'published Vim')
 
 
 def to_published(ours: Weights) -> dict[str, Tensor]:
@@ -56,7 +54,19 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
         CheckpointError: if a name has no place in the key map.
     """
     pairs = key_map(indices(ours, 'backbone.layers')[-1], 'head.fc.weight' in ours)
-    published = in_order_of(pairs, rename(ours, reverse(pairs), 'Vim'))
+    return with_separate_ends(in_order_of(pairs, rename(ours, reverse(pairs), 'Vim')))
+
+
+def with_joined_ends(published: Weights) -> dict[str, Tensor]:
+    """The authors' tensors with two class tokens, where there are, in one ``cls_token``."""
+    weights = dict(published)
+    if ENDS[0] in weights and ENDS[1] in weights:
+        weights['cls_token'] = torch.cat([weights.pop(name) for name in ENDS], dim=1)
+    return weights
+
+
+def with_separate_ends(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The reverse, the two class tokens first."""
     token = published.get('cls_token')
     if token is None or token.shape[1] == 1:
         return published
@@ -96,8 +106,9 @@ SUPPORTED = dict(
     if_bidirectional=(False,), final_pool_type=('none', 'mean'), flip_img_sequences_ratio=(-1,), if_bimamba=(False,),
     bimamba_type=('none', 'v2'),
 )  # fmt: skip
-# They decide memory, speed or initial values only, or are not looked at: the rotation is that of img_size.
-IRRELEVANT = ('drop_rate', 'initializer_cfg', 'fused_add_norm', 'residual_in_fp32', 'ft_seq_len', 'mixer')
+# They decide speed or initial values only, or are not looked at: the rotation is that of img_size, and base is
+# registered with a misspelt `if_devide_out`.
+IRRELEVANT = ('initializer_cfg', 'fused_add_norm', 'residual_in_fp32', 'ft_seq_len', 'if_devide_out', 'mixer')
 
 
 def published_arguments(model: str, kwargs: dict) -> dict:
@@ -136,6 +147,7 @@ def trunk_arch(model: str, args: dict) -> dict:
         embed_dims=args['embed_dim'],
         num_layers=args['depth'],
         class_token=class_token(args),
+        pool='mean' if args['final_pool_type'] == 'mean' else 'last',
         bidirectional=args['bimamba_type'] == 'v2',
         average=args['if_divide_out'],
         norm='RMS' if args['rms_norm'] else 'LN',
@@ -175,7 +187,6 @@ def model_config(constructor: str, kwargs: dict) -> dict:
         patch_size=args['patch_size'],
         stride=args['stride'],
         pos_embed=args['if_abs_pos_embed'],
-        pool='mean' if args['final_pool_type'] == 'mean' else 'last',
         rope=args['if_rope'],
         rope_residual=args['if_rope_residual'],
         rope_length=args['pt_hw_seq_len'],

@@ -52,7 +52,7 @@ def to_ours(published: Weights) -> dict[str, Tensor]:
     """
     mixing = sum(name.endswith('.stack') for name in published)
     pairs = key_map(len(indices(published, 'layers')), mixing, has_head=True)
-    return rename(published, pairs, 'published Vim-F')
+    return rename(vim.with_joined_ends(published), pairs, 'published Vim-F')
 
 
 def to_published(ours: Weights) -> dict[str, Tensor]:
@@ -63,7 +63,7 @@ def to_published(ours: Weights) -> dict[str, Tensor]:
     """
     mixing = sum(name.endswith('.norm.1.scales') for name in ours)
     pairs = key_map(len(indices(ours, 'backbone.layers')), mixing, 'head.fc.weight' in ours)
-    return in_order_of(pairs, rename(ours, reverse(pairs), 'Vim-F'))
+    return vim.with_separate_ends(in_order_of(pairs, rename(ours, reverse(pairs), 'Vim-F')))
 
 
 def arch_from_shapes(ours: Weights) -> dict:

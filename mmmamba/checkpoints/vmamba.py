@@ -150,19 +150,19 @@ def _downsample_version(ours: Weights) -> str:
 # What the authors' constructor does where a case does not say.
 PUBLISHED_DEFAULTS = dict(
     patch_size=4, in_chans=3, num_classes=1000, depths=[2, 2, 9, 2], dims=[96, 192, 384, 768], ssm_d_state=16,
-    ssm_ratio=2.0, ssm_dt_rank='auto', ssm_act_layer='silu', ssm_conv=3, ssm_conv_bias=True, ssm_drop_rate=0.0,
-    forward_type='v2', mlp_ratio=4.0, mlp_act_layer='gelu', mlp_drop_rate=0.0, gmlp=False, drop_path_rate=0.1,
+    ssm_ratio=2.0, ssm_dt_rank='auto', ssm_act_layer='silu', ssm_conv=3, ssm_conv_bias=True,
+    forward_type='v2', mlp_ratio=4.0, mlp_act_layer='gelu', gmlp=False, drop_path_rate=0.1,
     patch_norm=True, norm_layer='ln', downsample_version='v2', patchembed_version='v1', posembed=False,
     out_indices=None,
 )  # fmt: skip
 # The values that VMamba builds; every released model keeps to them.
 SUPPORTED = dict(
-    patch_size=(4,), ssm_act_layer=('silu',), ssm_conv=(3,), ssm_drop_rate=(0,), mlp_act_layer=('gelu',),
-    mlp_drop_rate=(0,), gmlp=(False,), patch_norm=(True,), norm_layer=('ln', 'ln2d'),
-    downsample_version=('v1', 'v2', 'v3'), patchembed_version=('v1', 'v2'), posembed=(False,),
+    ssm_act_layer=('silu',), ssm_conv=(3,), mlp_act_layer=('gelu',), gmlp=(False,), patch_norm=(True,),
+    norm_layer=('ln', 'ln2d'), downsample_version=('v1', 'v2', 'v3'), patchembed_version=('v1', 'v2'),
+    posembed=(False,),
 )  # fmt: skip
-# They decide initial values, memory or the position embedding that is off: nothing that loaded weights could show.
-IRRELEVANT = ('ssm_init', 'use_checkpoint', 'imgsize', 'pretrained')
+# Of initial values, and of the position embedding that is off.
+IRRELEVANT = ('ssm_init', 'imgsize')
 
 
 def arch_from_published_kwargs(kwargs: dict) -> dict:
@@ -184,6 +184,7 @@ def arch_from_published_kwargs(kwargs: dict) -> dict:
         gate=_is_gated(args['forward_type']),
         mlp_ratio=args['mlp_ratio'],
         patch_embed=args['patchembed_version'],
+        patch_size=args['patch_size'],
         downsample=args['downsample_version'],
     )
 

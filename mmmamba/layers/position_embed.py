@@ -17,7 +17,8 @@ def resize_grid(x: Tensor, old: Grid, new: Grid) -> Tensor:
         return x
     x = x.unflatten(1, tuple(old)).permute(0, 3, 1, 2)  # (1, h * w, C) -> (1, C, h, w)
     # Resizing to fewer places is not smoothed: so it was published.
-    x = F.interpolate(x.float(), size=tuple(new), mode='bicubic', align_corners=False).to(x.dtype)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    x = F.interpolate(wide, size=tuple(new), mode='bicubic', align_corners=False).to(x.dtype)
     return x.flatten(2).transpose(1, 2)
 
 

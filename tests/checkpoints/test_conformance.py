@@ -45,6 +45,14 @@ def test_strong_gradients_are_compared_in_both_dtypes():
     assert {'gradients fp32', 'gradients fp64', 'gradients strong', 'gradients strong fp64'} <= compared
 
 
+def test_gradients_without_names_are_those_of_all_parameters_in_the_authors_order():
+    case = CASES['vim/custom_small']
+    info = {key: value for key, value in case.info.items() if key != 'grad_param_names'}
+    (verdict,) = judge(dataclasses.replace(case, info=info))
+    assert verdict.passed
+    assert 'gradients fp32' in {check.what for check in verdict.checks}
+
+
 def test_a_repaired_model_is_built_for_the_figures_recorded_on_one():
     verdict = list(judge(CASES['local_vmamba/custom_small']))[1]
     assert {'outputs fp32', 'outputs true inverse', 'outputs true inverse fp64'} <= {c.what for c in verdict.checks}

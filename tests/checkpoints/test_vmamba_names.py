@@ -179,7 +179,7 @@ def test_published_defaults_are_the_authors():
     found = arch_from_published_kwargs({})
     expected = dict(
         depths=[2, 2, 9, 2], embed_dims=[96, 192, 384, 768], d_state=16, ssm_ratio=2.0, dt_rank='auto', conv_bias=True,
-        gate=True, mlp_ratio=4.0, patch_embed='v1', downsample='v2',
+        gate=True, mlp_ratio=4.0, patch_embed='v1', patch_size=4, downsample='v2',
     )  # fmt: skip
     assert found == expected
 

@@ -89,7 +89,8 @@ class LocalVim(TokenBackbone):
         dims, depth = arch['embed_dims'], arch['num_layers']
         token = None if arch['class_token'] == 'none' else arch['class_token']
         patch_embed = PatchEmbed(in_channels, dims, arch['patch_size'], None, cover=True)
-        grid = patch_embed.grid(*both_sides(arch['img_size']))
+        # As published, rounded down, where the patches of an image are rounded up.
+        grid = tuple(max(1, size // arch['patch_size']) for size in both_sides(arch['img_size']))
         options = {key: arch[key] for key in MIXER_DEFAULTS}
         options.update(search=arch['routes'] == 'search', released_inverse=released_inverse)
         layers = [

@@ -32,6 +32,7 @@ ARCH_DEFAULTS = dict(
     norm='LN',  # of the layers: 'LN' or 'RMS'
     d_state=16,
     expand=2,
+    dt_rank='auto',
     conv_size=7,
     conv_bias=True,
     bias=True,  # of the input and output projections
@@ -81,6 +82,7 @@ class PlainMambaLayer(nn.Module):
             dims,
             d_state=arch['d_state'],
             ssm_ratio=arch['expand'],
+            dt_rank=arch['dt_rank'],
             conv_size=arch['conv_size'],
             conv_bias=arch['conv_bias'],
             proj_bias=arch['bias'],

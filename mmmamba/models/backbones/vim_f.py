@@ -26,6 +26,7 @@ ARCH_DEFAULTS = dict(
     stride=16,  # of the stem: 16, or 8
     frequency_layers=8,  # the first layers, which add the spectrum
     class_token='middle',  # 'middle', 'head', 'ends' or 'none'
+    pool='mean',  # without a class token: 'mean' or 'last'
     bidirectional=True,
     average=True,  # of the two directions; False: their sum
     norm='RMS',
@@ -137,6 +138,7 @@ class VimF(TokenBackbone):
             norm_eps=arch['norm_eps'],
             out_indices=out_indices,
             out_type=out_type,
+            pool_last=arch['pool'] == 'last',
             frozen_stages=frozen_stages,
             with_cp=with_cp,
             init_cfg=init_cfg,
@@ -149,7 +151,7 @@ def resolve_arch(arch: str | dict) -> dict:
     Raises:
         ValueError: if the name or a key is unknown, one is missing, or a value is not one that exists.
     """
-    choices = dict(norm=('LN', 'RMS'), class_token=('middle', 'head', 'ends', 'none'))
+    choices = dict(norm=('LN', 'RMS'), class_token=('middle', 'head', 'ends', 'none'), pool=('mean', 'last'))
     arch = base.resolve_arch(arch, ARCH, ARCH_DEFAULTS, choices)
     if arch['stride'] < 4 or arch['stride'] % 4:
         raise ValueError(f'arch: stride {arch["stride"]!r} is not a multiple of 4, by which the stem halves twice')
