@@ -12,11 +12,13 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPP
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmmamba', locations=['mmmamba.models'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmmamba', locations=['mmmamba.datasets'])
+TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmmamba', locations=['mmmamba.datasets'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmmamba', locations=['mmmamba.engine'])
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmmamba', locations=['mmmamba.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
