@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmmamba.checkpoints.families import FAMILIES
-from mmmamba.checkpoints.family import Family
+from mmmamba.checkpoints.family import UNFIT, Family
 from mmmamba.checkpoints.files import CheckpointError, unwrap
 from mmmamba.checkpoints.whole_model import backbone_prefixed, split_backbone
 from mmmamba.registry import MODELS
@@ -55,7 +55,7 @@ def convert(checkpoint: Mapping, *, family: str | None = None, ema: bool = False
     for candidate in families:
         try:
             found.append(_convert(weights, candidate))
-        except (CheckpointError, KeyError, IndexError) as error:  # a key map that meets another family's names
+        except UNFIT as error:  # a key map that meets another family's names or shapes; CheckpointError among them
             reasons[candidate.name] = str(error)
     for is_right in (_gives_back, _is_built) if len(found) > 1 else ():  # names alike
         found = [result for result in found if is_right(result, weights)] or found
@@ -78,7 +78,7 @@ def _family(name: str) -> Family:
 def _convert(weights: Mapping[str, Tensor], family: Family) -> Conversion:
     inside, around = split_backbone(weights) if _has_backbone(weights) else (weights, {})
     if family.is_published(inside):
-        ours = {**family.to_ours(inside), **around}
+        ours = {**family.read(inside), **around}
         return Conversion(family, 'ours', family.infer_arch(ours), ours)
     arch = family.infer_arch(backbone_prefixed(inside))
     if all(name.startswith(('neck.', 'head.')) for name in around):  # a classifier, or a backbone alone

@@ -8,6 +8,8 @@ from torch import Tensor
 from mmmamba.checkpoints.files import CheckpointError
 
 Weights = Mapping[str, Tensor]
+# What a key map runs into where it meets the names or shapes of another model.
+UNFIT = (KeyError, IndexError, ValueError, RuntimeError, StopIteration)
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,26 @@ class Family:
     model_config: Callable[[str, dict], dict]
     variants: Mapping[str, Callable[[dict], dict]] = field(default_factory=dict)
 
+    def read(self, published: Weights) -> dict[str, Tensor]:
+        """As ``to_ours``.
+
+        Raises:
+            CheckpointError: if these are the names or shapes of another model.
+        """
+        try:
+            return self.to_ours(published)
+        except CheckpointError:
+            raise
+        except UNFIT as error:
+            raise CheckpointError(
+                f'these are not the weights of {self.backbone}, or one of them is damaged ({error})'
+            ) from error
+
     def infer_arch(self, ours: Weights) -> dict:
         """The keys of the backbone's ``arch`` that show in the shapes of a state dict under our names.
 
         Raises:
-            CheckpointError: if a tensor that such a model must have is missing.
+            CheckpointError: if a tensor that such a model must have is missing, or has other axes.
         """
         try:
             return self.arch_from_shapes(ours)
@@ -54,3 +71,5 @@ class Family:
             raise CheckpointError(
                 f'these are not the weights of {self.backbone}: {error.args[0]!r} is missing'
             ) from None
+        except UNFIT as error:
+            raise CheckpointError(f'the shapes of these weights are not those of {self.backbone} ({error})') from error

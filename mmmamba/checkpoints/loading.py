@@ -147,7 +147,7 @@ def _whole_model_names(weights: dict[str, Tensor], model: nn.Module) -> dict[str
         inside, around = weights, {}
     family = family_of(model)
     if family and family.is_published(inside):
-        return {**family.to_ours(inside), **around}
+        return {**family.read(inside), **around}
     return {**backbone_prefixed(inside), **around}
 
 
@@ -200,7 +200,7 @@ def _check_fit(
     reshaped = [
         f'{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}'
         for name in own
-        if name in weights and weights[name].shape != own[name].shape
+        if _reshaped(name, own, weights)
     ]
     found = (('missing', missing), ('not expected', unexpected), ('of another shape', reshaped))
     differences = [f'{len(names)} are {what} ({shortened(names, 3)})' for what, names in found if names]
@@ -209,6 +209,10 @@ def _check_fit(
             f'{origin} does not fit this {type(model).__name__} of {len(own)} tensors: {"; ".join(differences)}.'
             f'{_advice(model, own, weights, missing)}'
         )
+
+
+def _reshaped(name: str, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> bool:
+    return name in weights and weights[name].shape != own[name].shape
 
 
 def _advice(model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, Tensor], missing: list[str]) -> str:
@@ -227,6 +231,13 @@ def _advice(model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, T
                 f' It holds a {family.backbone} {family.describe_arch(held)}, '
                 f'the config builds {family.describe_arch(built)}: set arch={family.describe_arch(held)}.'
             )
+    positions = [name for name in own if name.endswith('pos_embed.weight') and _reshaped(name, own, weights)]
+    if positions:
+        count = weights[positions[0]].shape[1]
+        return (
+            f' Its {count} position embeddings, extra tokens included, are of a grid that is not square, which nothing '
+            'tells: build the model with the img_size that they were learned for; images of any size can be run.'
+        )
     if missing and not any(name.startswith('backbone.') for name in missing) and not is_backbone:
         return (
             ' Its backbone fits; to start from that alone, give the backbone '

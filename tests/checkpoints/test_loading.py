@@ -7,6 +7,7 @@ from vmamba_files import backbone, classifier, same_weights, small_arch
 
 from mmmamba.checkpoints import CheckpointError, LoadReport, export, load_weights
 from mmmamba.models.backbones.vmamba import VMamba
+from mmmamba.registry import MODELS
 
 
 def prefixed(weights, prefix='backbone.'):
@@ -185,6 +186,37 @@ def test_another_model_with_the_authors_prefix_is_refused_with_names():
         CheckpointError, match='1 names have no place in the key map: layers.0.blocks.0.attn.qkv.weight'
     ):
         load_weights(backbone(), dict(model=weights))
+
+
+@pytest.mark.parametrize(
+    ('published', 'model', 'message'),
+    [
+        # MambaVision's mixer has the leaf names of Vim's; SiMBA's blocks have PlainMamba's `.mamba.`.
+        (['levels.2.blocks.0.mixer.x_proj.weight', 'patch_embed.conv_down.0.weight'], 'Vim', 'not the weights of Vim'),
+        (['block1.0.attn.mamba.A_log', 'patch_embed1.conv.0.weight'], 'PlainMamba', 'not the weights of PlainMamba'),
+        (['layers.0.mixer.x_proj.weight', 'layers.0.mixer.dt_proj.weight'], 'MambaND', 'does not fit this MambaND'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else '',
+)
+def test_another_family_with_names_alike_is_refused(published, model, message):
+    arch = dict(embed_dims=8, num_layers=1, **({'downsample_layers': ()} if model == 'MambaND' else {}))
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(MODELS.build(dict(type=model, arch=arch)), dict(model={name: torch.ones(2) for name in published}))
+
+
+def test_a_tensor_with_other_axes_is_refused_with_a_reason():
+    weights = {'backbone.layers.0.mixer.x_proj.weight': torch.ones(2, 2)}
+    weights |= {'backbone.layers.0.down_sample_layer.norm.weight': torch.ones(33)}  # four neighbours' channels
+    model = MODELS.build(dict(type='MambaND', arch=dict(embed_dims=8, num_layers=1, downsample_layers=(0,))))
+    with pytest.raises(CheckpointError, match='not the weights of MambaND, or one of them is damaged'):
+        load_weights(model, dict(state_dict=weights))
+
+
+def test_positions_of_a_grid_that_is_not_square_say_what_to_build():
+    small = dict(embed_dims=8, num_layers=1, patch_size=8, stride=8)
+    published = export(MODELS.build(dict(type='Vim', arch=dict(small, img_size=(32, 48)))))
+    with pytest.raises(CheckpointError, match='Its 25 position embeddings, .* build the model with the img_size'):
+        load_weights(MODELS.build(dict(type='Vim', arch=small)), published)
 
 
 def test_a_missing_tensor_is_named_and_nothing_is_loaded():
