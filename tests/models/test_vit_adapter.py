@@ -11,7 +11,7 @@ from mmmamba.models.backbones.plain_backbone import PlainBackbone
 from mmmamba.registry import MODELS
 
 PLAIN = sorted(name for name in CASES if issubclass(getattr(backbones, name), PlainBackbone))
-SMALL = dict(num_heads=2, stem_dims=4, num_interactions=3, in_channels=1)
+SMALL = dict(num_heads=2, stem_dims=4, num_interactions=3)
 SIZE = (37, 70)
 every_plain_backbone = pytest.mark.parametrize('name', PLAIN)
 
@@ -158,6 +158,11 @@ def test_layers_are_shared_out_in_equal_runs():
     assert [len(extractors) for extractors in model.extractors] == [1, 1, 1, 3]
     with pytest.raises(ValueError, match='num_interactions 4 is not between 1 and 3, the number of layers'):
         build(num_interactions=4)
+
+
+def test_an_image_that_does_not_fit_is_named():
+    with pytest.raises(ValueError, match=r'images of shape \(2, 3, 37, 70\) do not fit a backbone of in_channels=1'):
+        build()(torch.randn(2, 3, *SIZE))
 
 
 def test_a_backbone_with_stages_is_refused():

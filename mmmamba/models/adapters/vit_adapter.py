@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
-from mmmamba.layers import DeformableAttention, LayerNorm, pixel_centres
+from mmmamba.layers import DeformableAttention, LayerNorm, Stem, pixel_centres
 from mmmamba.models.backbones.base import run_block
 from mmmamba.models.backbones.plain_backbone import PlainBackbone
 from mmmamba.registry import MODELS
@@ -36,11 +36,16 @@ def to_sequence(maps: Sequence[Tensor]) -> Tensor:
     return torch.cat([x.flatten(2) for x in maps], dim=2).transpose(1, 2)
 
 
-class SpatialPrior(nn.Module):
-    """Convolutions: an image (B, C, H, W) to four maps (B, embed_dims, H / s, W / s) of strides s of 4, 8, 16, 32."""
+def pad_to_stride(image: Tensor) -> Tensor:
+    """(B, C, H, W) with zeros on the right and at the bottom, up to multiples of the largest stride."""
+    return F.pad(image, (0, -image.shape[3] % STRIDES[-1], 0, -image.shape[2] % STRIDES[-1]))
+
+
+class SpatialPrior(Stem):
+    """Convolutions: an image (B, C, H, W), padded, to maps (B, embed_dims, H / s, W / s), s being 4, 8, 16 and 32."""
 
     def __init__(self, in_channels: int, embed_dims: int, stem_dims: int) -> None:
-        super().__init__()
+        super().__init__(in_channels)
         widths = (stem_dims, 2 * stem_dims, 4 * stem_dims, 4 * stem_dims)
         stem = [
             _conv_norm(in_channels, stem_dims, 2),
@@ -51,8 +56,8 @@ class SpatialPrior(nn.Module):
         self.convs = nn.ModuleList(_conv_norm(widths[i], widths[i + 1], 2) for i in range(3))
         self.projs = nn.ModuleList(nn.Conv2d(width, embed_dims, 1) for width in widths)
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        maps = [self.stem(image)]
+    def embed(self, x: Tensor) -> list[Tensor]:
+        maps = [self.stem(pad_to_stride(x))]
         for conv in self.convs:
             maps.append(conv(maps[-1]))
         return [proj(x) for proj, x in zip(self.projs, maps, strict=True)]
@@ -152,7 +157,6 @@ class ViTAdapter(BaseModule):
     Args:
         backbone: config of a plain backbone, such as ``dict(type='mmmamba.PlainMamba', arch='l1')``. Its ``init_cfg``
             loads a classifier's weights, its ``frozen_stages`` and ``with_cp`` hold for its own layers.
-        in_channels: channels of the image, as the backbone's.
         num_interactions: runs of layers.
         num_heads: heads of the deformable attention.
         num_points: points that a head reads of each map.
@@ -173,7 +177,6 @@ class ViTAdapter(BaseModule):
         self,
         backbone: dict,
         *,
-        in_channels: int = 3,
         num_interactions: int = 4,
         num_heads: int = 6,
         num_points: int = 4,
@@ -197,7 +200,7 @@ class ViTAdapter(BaseModule):
         dims = self.backbone.embed_dims
         attention = dict(num_points=num_points, value_ratio=value_ratio)
         extraction = dict(attention, ffn_ratio=ffn_ratio, drop_path_rate=drop_path_rate)
-        self.prior = SpatialPrior(in_channels, dims, stem_dims)
+        self.prior = SpatialPrior(self.backbone.patch_embed.in_channels, dims, stem_dims)
         self.level_embed = nn.Parameter(torch.randn(len(STRIDES) - 1, dims))
         self.injectors = nn.ModuleList(
             Injector(dims, num_heads, layer_scale=layer_scale, **attention) for _ in self.runs
@@ -212,16 +215,16 @@ class ViTAdapter(BaseModule):
             part.apply(_init_weights)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        sizes = [[-(-side // stride) for side in image.shape[2:]] for stride in STRIDES]
-        image = F.pad(image, (0, -image.shape[3] % STRIDES[-1], 0, -image.shape[2] % STRIDES[-1]))
         first, *rest = self.prior(image)
         rest = [x + embed[:, None, None] for x, embed in zip(rest, self.level_embed, strict=True)]
-        trunk, pyramid = self._interact(image, to_sequence(rest), [tuple(x.shape[2:]) for x in rest])
-        rest = to_maps(pyramid, [tuple(x.shape[2:]) for x in rest])
+        shapes = [tuple(x.shape[2:]) for x in rest]
+        trunk, pyramid = self._interact(pad_to_stride(image), to_sequence(rest), shapes)
+        rest = to_maps(pyramid, shapes)
         first = first + self.up(rest[0])
         outs = []
-        for x, norm, (height, width) in zip((first, *rest), self.out_norms, sizes, strict=True):
+        for x, norm, stride in zip((first, *rest), self.out_norms, STRIDES, strict=True):
             x = x + F.interpolate(trunk, x.shape[2:], mode='bilinear', align_corners=False)
+            height, width = (-(-side // stride) for side in image.shape[2:])
             outs.append(norm(x)[:, :, :height, :width])
         return tuple(outs)
 
