@@ -163,7 +163,6 @@ def test_two_processes_that_shard_the_model_train_like_one_that_does_not(config,
     assert 0 <= metrics['accuracy/top1'] <= 100
 
 
-@pytest.mark.skipif(importlib.util.find_spec('tensorboard') is None, reason='needs tensorboard')
 def test_tensorboard_gets_the_losses_by_one_line(config, tmp_path):
     path = Path(config).with_name('tracked.py')
     line = "visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])"
@@ -175,3 +174,26 @@ def test_tensorboard_gets_the_losses_by_one_line(config, tmp_path):
     reader = EventAccumulator(str(events))
     reader.Reload()
     assert [event.value for event in reader.Scalars('loss')] == pytest.approx(_losses(tmp_path / 'run'), rel=1e-4)
+
+
+@pytest.mark.slow  # starting its service takes seconds
+@pytest.mark.skipif(importlib.util.find_spec('wandb') is None, reason='needs wandb')
+def test_weights_and_biases_gets_the_losses_by_one_line(config, tmp_path, monkeypatch):
+    import wandb
+
+    monkeypatch.setenv('WANDB_MODE', 'offline')
+    logged = []
+    log = wandb.sdk.wandb_run.Run.log
+
+    def record(run, data, *args, **options):
+        logged.append(dict(data))
+        return log(run, data, *args, **options)
+
+    monkeypatch.setattr(wandb.sdk.wandb_run.Run, 'log', record)
+    path = Path(config).with_name('tracked.py')
+    line = "visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), dict(type='WandbVisBackend')])"
+    path.write_text(f'_base_ = {config!r}\n{line}\n')
+    train(str(path), work_dir=str(tmp_path / 'run'), options=ONE_EPOCH)
+    wandb.finish()
+    assert [data['loss'] for data in logged if 'loss' in data] == pytest.approx(_losses(tmp_path / 'run'), rel=1e-4)
+    assert list((tmp_path / 'run').glob('*/vis_data/wandb/offline-run-*/*.wandb'))
