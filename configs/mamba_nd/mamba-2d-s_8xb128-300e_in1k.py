@@ -1,4 +1,4 @@
-# Mamba-2D-S/8 on ImageNet-1k, 300 epochs at batch 8x128, without the authors' layer-wise decay.
+# Mamba-2D-S/8 on ImageNet-1k, 300 epochs at batch 8x128.
 _base_ = [
     'mmpretrain::_base_/models/swin_transformer/tiny_224.py',
     'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
@@ -13,9 +13,13 @@ model = dict(
 )
 train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(
+    constructor='mmmamba.LayerDecayConstructor',
     optimizer=dict(weight_decay=0.1),
     clip_grad=dict(max_norm=2.0),
-    paramwise_cfg=dict(custom_keys={'A_log': dict(decay_mult=0.1), 'pos_embed': dict(decay_mult=0.0)}),
+    paramwise_cfg=dict(
+        layer_decay_rate=0.95,
+        custom_keys={'A_log': dict(decay_mult=0.1), 'pos_embed': dict(decay_mult=0.0)},
+    ),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-4, by_epoch=True, end=10, convert_to_iter_based=True),

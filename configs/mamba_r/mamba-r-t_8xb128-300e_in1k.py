@@ -11,7 +11,7 @@ model = dict(
     neck=dict(_delete_=True, type='mmmamba.RegisterNeck', in_channels=192, num_registers=12),
     head=dict(in_channels=2304),
 )
-train_dataloader = dict(batch_size=128)
+train_dataloader = dict(batch_size=128, sampler=dict(type='RepeatAugSampler'))
 optim_wrapper = dict(
     optimizer=dict(lr=1e-3, weight_decay=0.05),
     paramwise_cfg=dict(

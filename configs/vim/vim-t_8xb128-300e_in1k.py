@@ -11,7 +11,7 @@ model = dict(
     neck=None,
     head=dict(in_channels=192),
 )
-train_dataloader = dict(batch_size=128)
+train_dataloader = dict(batch_size=128, sampler=dict(type='RepeatAugSampler'))
 optim_wrapper = dict(
     optimizer=dict(lr=1e-3, weight_decay=0.1),
     paramwise_cfg=dict(

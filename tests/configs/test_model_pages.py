@@ -61,12 +61,16 @@ def test_collection_names_the_family_and_files_that_exist(folder):
     assert {entry['In Collection'] for entry in page['Models']} == {collection['Name']}
     assert collection['README'] == f'configs/{folder.name}/README.md'
     assert (ROOT / collection['Code']).is_file()
-    assert f'({collection["Paper"]["URL"]})' in (folder / 'README.md').read_text()
+    readme, paper = (folder / 'README.md').read_text(), collection['Paper']
+    assert f'[{paper["Title"]}]({paper["URL"]})' in readme
+    cited = re.search(r'^  title=\{(.*)\},$', readme, flags=re.MULTILINE)[1]
+    assert re.sub('[{}]', '', cited).lower() == paper['Title'].lower()
 
 
-def test_every_command_of_a_readme_names_a_config_of_the_family(folder):
-    named = re.findall(r'configs/\w+/[\w.-]+\.py', (folder / 'README.md').read_text())
-    assert named
+def test_readme_trains_and_tests_configs_of_the_family(folder):
+    readme = (folder / 'README.md').read_text()
+    named = re.findall(r'configs/\w+/[\w.-]+\.py', readme)
+    assert {'tools/train.py', 'tools/dist_train.sh', 'tools/test.py'} <= set(re.findall(r'tools/\w+\.\w+', readme))
     assert all(path.startswith(f'configs/{folder.name}/') and (ROOT / path).is_file() for path in named)
 
 
