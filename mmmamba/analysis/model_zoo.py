@@ -30,7 +30,7 @@ each route of a scan, of the whole model, at 224x224, 1280x800 (COCO) and 2048x5
 """
 NOT_MEASURED = (
     ' Throughput is not shown: it has not been measured with these models in one run. '
-    '`tools/analysis_tools/benchmark.py` measures it, `tools/misc/model_zoo.py --benchmark` adds it here.'
+    '`tools/analysis_tools/benchmark.py` measures it; its `benchmark.json`, kept in `docs/`, adds column and panel.'
 )
 
 

@@ -121,3 +121,4 @@ def test_tool_writes_the_page_with_every_config(tmp_path, monkeypatch):
         for model in yaml.safe_load(metafile.read_text())['Models']:
             assert f'[{model["Name"]}](../{model["Config"]})' in text
     assert (tmp_path / 'model_zoo.png').stat().st_size > 10_000
+    assert text == (ROOT / 'docs/model_zoo.md').read_text(), 'run python tools/misc/model_zoo.py'

@@ -10,13 +10,19 @@ from mmmamba.analysis.model_zoo import page, plot, read_models, read_references,
 from mmmamba.engine import one_line_errors
 
 ROOT = Path(__file__).parents[2]
+BENCHMARK = ROOT / 'docs/benchmark.json'
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--root', type=Path, default=ROOT, help='of the repository with model-index.yml')
     parser.add_argument('--references', type=Path, default=ROOT / 'docs/reference_models.yml', help='other models')
-    parser.add_argument('--benchmark', type=Path, help='benchmark.json of tools/analysis_tools/benchmark.py')
+    parser.add_argument(
+        '--benchmark',
+        type=Path,
+        default=BENCHMARK if BENCHMARK.is_file() else None,
+        help='benchmark.json of tools/analysis_tools/benchmark.py; default: docs/benchmark.json, if there is one',
+    )
     parser.add_argument('--out', type=Path, default=ROOT / 'docs', help='folder for model_zoo.md and model_zoo.png')
     return parser.parse_args()
 
