@@ -18,6 +18,7 @@ from mmmamba.checkpoints.rsmamba import RSMAMBA
 from mmmamba.checkpoints.simba import SIMBA
 from mmmamba.checkpoints.vim import VIM
 from mmmamba.checkpoints.vim_f import VIM_F
+from mmmamba.checkpoints.vit_adapter import VIT_ADAPTER
 from mmmamba.checkpoints.vmamba import VMAMBA
 
 FAMILIES: tuple[Family, ...] = (
@@ -37,12 +38,16 @@ FAMILIES: tuple[Family, ...] = (
     SIMBA,
     VIM,
     VIM_F,
+    VIT_ADAPTER,
 )
 
 
 def family_of(model: nn.Module) -> Family | None:
     """The family of a backbone, or of the one inside a classifier, detector or segmentor; None without a key map."""
-    name = type(backbone_of(model)).__name__
+    backbone = backbone_of(model)
+    name, inner = type(backbone).__name__, backbone_of(backbone)
+    if inner is not backbone:
+        name += f'({type(inner).__name__})'  # the authors' detectors mix the names of an adapter and its backbone
     return next((family for family in FAMILIES if family.backbone == name), None)
 
 

@@ -20,7 +20,7 @@ class Family:
 
     Args:
         name: as the conformance cases spell it, ``'vmamba'``.
-        backbone: class name of the backbone, ``'VMamba'``.
+        backbone: class name of the backbone, ``'VMamba'``; of one inside an adapter, ``'ViTAdapter(PlainMamba)'``.
         stems: names, inside the backbone, of the convolution weights that read the image.
         is_published: whether these names (without a ``backbone.`` prefix) are the authors'.
         to_ours: the authors' state dict under our names and shapes.

@@ -1,7 +1,7 @@
 from .attention import Attention
 from .channel_gate import ChannelGate
 from .channel_mixer import SelectiveChannelMixer
-from .deformable_attention import DeformableAttention, pixel_centres
+from .deformable_attention import DeformableAttention
 from .downsample import ConvDownsample, PatchMerging
 from .einfft import EinFFT
 from .extra_tokens import ExtraTokens, insert_tokens, split_tokens, token_places
@@ -50,7 +50,6 @@ __all__ = [
     'add_mlp',
     'add_ss2d',
     'insert_tokens',
-    'pixel_centres',
     'rotate',
     'split_tokens',
     'token_places',

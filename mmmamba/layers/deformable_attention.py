@@ -62,14 +62,14 @@ class DeformableAttention(nn.Module):
         bias = self.sampling_offsets.bias.view(*self.samples, 2)
         bias.copy_((directions[:, None, None] * distances).expand_as(bias))
 
-    def forward(self, query: Tensor, points: Tensor, maps: Tensor, shapes: Shapes) -> Tensor:
-        """Read the maps around a point for each query.
+    def forward(self, query: Tensor, query_shapes: Shapes, maps: Tensor, shapes: Shapes) -> Tensor:
+        """Read the maps around the place of each query.
 
         Args:
-            query: (B, Lq, C).
-            points: (Lq, 2) x and y of each query, from 0 to 1 over every map.
-            maps: (B, L, C), the maps one behind the other.
-            shapes: height and width of each.
+            query: (B, Lq, C), pixels of maps of the same image, one behind the other.
+            query_shapes: height and width of each of these.
+            maps: (B, L, C), the maps that are read, likewise.
+            shapes: height and width of each of these.
 
         Returns:
             (B, Lq, C).
@@ -79,8 +79,9 @@ class DeformableAttention(nn.Module):
         wide = torch.promote_types(value.dtype, torch.float32)  # half precision is too coarse for places in a map
         offsets = self.sampling_offsets(query).to(wide).unflatten(2, (*self.samples, 2))
         weights = self.attention_weights(query).to(wide).unflatten(2, (heads, levels * count)).softmax(-1)
-        sizes = points.new_tensor([(width, height) for height, width in shapes], dtype=wide)
-        places = points.to(wide)[:, None, None, None] + offsets / sizes[:, None]  # (B, Lq, heads, levels, count, 2)
+        sizes = offsets.new_tensor([(width, height) for height, width in shapes])
+        points = pixel_centres(query_shapes, offsets)[:, None, None, None]
+        places = points + offsets / sizes[:, None]  # (B, Lq, heads, levels, count, 2)
         out = sample_levels(
             value.to(wide).unflatten(2, (heads, -1)), shapes, places, weights.unflatten(3, (levels, count))
         )
@@ -111,10 +112,10 @@ def sample_levels(value: Tensor, shapes: Shapes, places: Tensor, weights: Tensor
     return out.view(batch, -1, length).transpose(1, 2)
 
 
-def pixel_centres(shapes: Shapes, device: torch.device | None = None) -> Tensor:
-    """(L, 2) fp32: x and y of the pixels of some maps, one behind the other, from 0 to 1 over each."""
+def pixel_centres(shapes: Shapes, like: Tensor) -> Tensor:
+    """(L, 2): x and y of the pixels of some maps, from 0 to 1 over each; dtype and device are those of ``like``."""
     centres = []
     for height, width in shapes:
-        y, x = ((torch.arange(size, device=device) + 0.5) / size for size in (height, width))
+        y, x = ((torch.arange(size, dtype=like.dtype, device=like.device) + 0.5) / size for size in (height, width))
         centres.append(torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).flatten(0, 1))
     return torch.cat(centres)

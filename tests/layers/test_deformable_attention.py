@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmmamba.layers import DeformableAttention, pixel_centres
-from mmmamba.layers.deformable_attention import sample_levels
+from mmmamba.layers import DeformableAttention
+from mmmamba.layers.deformable_attention import pixel_centres, sample_levels
 
 SHAPES = [(3, 5), (2, 2), (1, 4)]
 
@@ -64,15 +64,15 @@ def test_the_whole_attention_is_that_of_the_paper():
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     query, maps = torch.randn(2, 4, 6).double(), torch.randn(2, 23, 6).double()
-    points = torch.rand(4, 2).double()
+    points = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])  # centres of 2x2 pixels
     with torch.no_grad():
-        found = layer(query, points, maps, SHAPES)
+        found = layer(query, [(2, 2)], maps, SHAPES)
         offsets = layer.sampling_offsets(query).view(2, 4, 2, 3, 2, 2)
         weights = layer.attention_weights(query).view(2, 4, 2, 6).softmax(-1).view(2, 4, 2, 3, 2)
         value = layer.value_proj(maps).view(2, 23, 2, 3)
         places = offsets.numpy().copy()
         for level, (height, width) in enumerate(SHAPES):  # offsets count pixels of their level
-            places[:, :, :, level] = points.numpy()[:, None, None] + places[:, :, :, level] / (width, height)
+            places[:, :, :, level] = points[:, None, None] + places[:, :, :, level] / (width, height)
         expected = layer.output_proj(torch.tensor(sampled_by_loop(value.numpy(), SHAPES, places, weights.numpy())))
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
@@ -93,15 +93,14 @@ def test_places_are_exact_under_autocast():
     for linear in (layer.value_proj, layer.output_proj):
         torch.nn.init.eye_(linear.weight)
     ramp = torch.arange(512.0).view(1, 512, 1).expand(1, 512, 4) / 512
-    points = pixel_centres([(1, 512)])
     with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
-        out = layer(torch.zeros(1, 512, 4), points, ramp, [(1, 512)])
+        out = layer(torch.zeros(1, 512, 4), [(1, 512)], ramp, [(1, 512)])
     assert torch.equal(out, ramp.bfloat16())
 
 
 def test_centres_of_pixels_are_x_then_y():
     expected = [[0.25, 0.5], [0.75, 0.5], [0.5, 0.25], [0.5, 0.75]]
-    torch.testing.assert_close(pixel_centres([(1, 2), (2, 1)]), torch.tensor(expected))
+    torch.testing.assert_close(pixel_centres([(1, 2), (2, 1)], torch.ones(1)), torch.tensor(expected))
 
 
 def test_heads_that_do_not_divide_the_values_are_named():

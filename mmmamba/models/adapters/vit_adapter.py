@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
-from mmmamba.layers import DeformableAttention, LayerNorm, Stem, pixel_centres
+from mmmamba.layers import DeformableAttention, LayerNorm, Stem
 from mmmamba.models.backbones.base import run_block
 from mmmamba.models.backbones.plain_backbone import PlainBackbone
 from mmmamba.registry import MODELS
@@ -88,8 +88,7 @@ class Injector(nn.Module):
     def forward(self, x: Tensor, pyramid: Tensor, shapes: Shapes) -> Tensor:
         """(B, H, W, C) and (B, L, C) to the shape of the former."""
         grid = tuple(x.shape[1:3])
-        points = pixel_centres([grid], x.device)
-        update = self.attn(self.query_norm(x).flatten(1, 2), points, self.feat_norm(pyramid), shapes)
+        update = self.attn(self.query_norm(x).flatten(1, 2), [grid], self.feat_norm(pyramid), shapes)
         return x + self.gamma * update.unflatten(1, grid)
 
 
@@ -125,9 +124,8 @@ class Extractor(nn.Module):
 
     def forward(self, pyramid: Tensor, x: Tensor, shapes: Shapes) -> Tensor:
         """(B, L, C) and (B, H, W, C) to the shape of the former."""
-        points = pixel_centres(shapes, x.device)
         trunk = self.feat_norm(x).flatten(1, 2)
-        pyramid = pyramid + self.attn(self.query_norm(pyramid), points, trunk, [tuple(x.shape[1:3])])
+        pyramid = pyramid + self.attn(self.query_norm(pyramid), shapes, trunk, [tuple(x.shape[1:3])])
         return pyramid + self.drop_path(self.ffn(self.ffn_norm(pyramid), shapes))
 
 
@@ -196,7 +194,7 @@ class ViTAdapter(BaseModule):
                 f'backbone {backbone["type"]!r} is not a plain one, such as mmmamba.PlainMamba or mmmamba.Vim'
             )
         self.backbone.out_norms = nn.ModuleDict()  # it returns no maps; norms without a gradient stop distributed runs
-        self.runs = _equal_runs(len(self.backbone.layers), num_interactions)
+        self.runs = equal_runs(len(self.backbone.layers), num_interactions)
         dims = self.backbone.embed_dims
         attention = dict(num_points=num_points, value_ratio=value_ratio)
         extraction = dict(attention, ffn_ratio=ffn_ratio, drop_path_rate=drop_path_rate)
@@ -256,7 +254,12 @@ def _conv_norm(in_channels: int, out_channels: int, stride: int = 1) -> nn.Seque
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 
-def _equal_runs(layers: int, count: int) -> list[range]:
+def equal_runs(layers: int, count: int) -> list[range]:
+    """Indices of ``layers`` layers in ``count`` runs, whose lengths differ by one at most.
+
+    Raises:
+        ValueError: if a run would be empty.
+    """
     if not 1 <= count <= layers:
         raise ValueError(f'num_interactions {count!r} is not between 1 and {layers}, the number of layers')
     bounds = [i * layers // count for i in range(count + 1)]
