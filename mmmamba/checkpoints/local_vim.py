@@ -12,7 +12,7 @@ from mmmamba.checkpoints.arguments import indices
 from mmmamba.checkpoints.bidirectional import layer_pairs, layers_from_shapes
 from mmmamba.checkpoints.family import Family, Weights
 from mmmamba.checkpoints.key_map import Pairs, in_order_of, rename, reverse
-from mmmamba.checkpoints.local_vmamba import route
+from mmmamba.checkpoints.local_vmamba import route, with_true_inverse
 from mmmamba.checkpoints.whole_model import split_backbone
 from mmmamba.models.backbones.local_vim import ARCH, ARCH_DEFAULTS, resolve_arch
 from mmmamba.models.backbones.local_vmamba import ROUTES
@@ -159,4 +159,5 @@ LOCAL_VIM = Family(
     arch_from_shapes=arch_from_shapes,
     describe_arch=describe_arch,
     model_config=model_config,
+    variants={'_true_inverse': with_true_inverse},
 )

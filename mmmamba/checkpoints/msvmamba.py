@@ -14,6 +14,7 @@ from mmmamba.checkpoints.ss2d import (
     DOWNSAMPLE,
     SCAN,
     STEM,
+    is_gated,
     is_published,
     mixer_from_arguments,
     mixer_from_shapes,
@@ -142,25 +143,28 @@ PUBLISHED_DEFAULTS = dict(
     downsample_version='v1', patchembed_version='v1', out_indices=None, recurrent=False,
     sscore_type='multiscale_4scan_12', inter_block_ssm=False, grid_size=0, continous_patch=False, adaptive_merge=False,
     add_conv=True, b1_seq=False, b1_ratio=0.5, add_se=True, ms_fusion=None, up_sample='interpolate', convFFN=True,
-    lpu=False, sep_norm=False, ms_stage=[0, 1, 2, 3], ms_split=[1, 3],
+    lpu=False, sep_norm=False, ms_stage=[0, 1, 2, 3], ms_split=[1, 3], forward_type='v2', full_res_index=1,
 )  # fmt: skip
-# The values that MSVMamba builds; every model of the first release keeps to them.
+# The values that MSVMamba builds; every released model keeps to them.
 SUPPORTED = dict(
-    ssm_act_layer=('silu',), ssm_conv=(3,), mlp_ratio=(0,), mlp_act_layer=('gelu',),
-    patch_norm=(True,), downsample_version=('v1',), patchembed_version=('v1',), recurrent=(False,),
+    ssm_act_layer=('silu',), ssm_conv=(3,), mlp_act_layer=('gelu',), patch_norm=(True,), recurrent=(False,),
     sscore_type=('multiscale_4scan_12',), inter_block_ssm=(False,), grid_size=(0,), continous_patch=(False,),
     adaptive_merge=(False,), add_conv=(True,), b1_seq=(False,), b1_ratio=(0.5,), ms_fusion=(None,),
     up_sample=('interpolate', 'convtranspose'), convFFN=(True,), lpu=(False,), sep_norm=(False,),
-    ms_stage=([0, 1, 2, 3],), ms_split=([1, 3],),
+    ms_stage=([0, 1, 2, 3],), ms_split=([1, 3],), full_res_index=(1,),
 )  # fmt: skip
 # They decide initial values or speed, or are read by other kinds of scan only.
 IRRELEVANT = (
-    *('ssm_rank_ratio', 'ssm_simple_init', 'forward_type', 'norm_layer', 'multiscale_ratio', 'multiscale_ksize'),
+    *('ssm_rank_ratio', 'ssm_simple_init', 'ssm_init', 'norm_layer', 'multiscale_ratio', 'multiscale_ksize'),
+    *('gmlp', 'posembed', 'imgsize'),
 )
 
 
 def model_config(constructor: str, kwargs: dict) -> dict:
-    """The config that builds the model of a published call, of the first release.
+    """The config that builds the model of a published call.
+
+    The models of branch v2 ("v3") are told by their patch embedding v2 and downsampling v3. They look at ``mlp_ratio``
+    and at the ``_noz`` of ``forward_type``, which the first release does not.
 
     Args:
         constructor: ``'VSSM(...)'`` (an mmpretrain classifier here) or ``'Backbone_VSSM(...)'`` (a backbone).
@@ -173,7 +177,18 @@ def model_config(constructor: str, kwargs: dict) -> dict:
         ValueError: if an argument, or its value, has no counterpart here.
     """
     args = published_arguments('MSVMamba', kwargs, PUBLISHED_DEFAULTS, supported=SUPPORTED, irrelevant=IRRELEVANT)
+    versions = args['patchembed_version'], args['downsample_version']
     arch = dict(mixer_from_arguments(args), squeeze=args['add_se'], patch_size=args['patch_size'])
+    if versions == ('v2', 'v3'):
+        arch.update(
+            version='v3', patch_embed='v2', downsample='v3', gate=is_gated('MSVMamba', args['forward_type']),
+            mlp_ratio=args['mlp_ratio'] or 4.0,
+        )  # fmt: skip
+    elif versions != ('v1', 'v1') or args['mlp_ratio']:
+        raise ValueError(
+            f'MSVMamba: published patchembed_version, downsample_version={versions} with mlp_ratio={args["mlp_ratio"]} '
+            "are not supported; expected 'v1' and 'v1' with 0, or 'v2' and 'v3'"
+        )
     return vssm_config(constructor, dict(type='mmmamba.MSVMamba', arch=arch), args)
 
 

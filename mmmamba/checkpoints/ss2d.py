@@ -1,6 +1,7 @@
 """Names, shapes and arguments of VMamba's mixer, patch embedding and downsampling, which the models after it share."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -135,6 +136,24 @@ def mixer_from_arguments(args: Mapping) -> dict:
         dt_rank=args['ssm_dt_rank'],
         conv_bias=args['ssm_conv_bias'],
     )
+
+
+def is_gated(model: str, forward_type: str) -> bool:
+    """v0 always has the gate; v01 to v4 are implementations of one function, gated unless the name says ``_noz``.
+
+    Args:
+        model: its name, for the message.
+        forward_type: as published.
+
+    Raises:
+        ValueError: if it is another function.
+    """
+    if not re.fullmatch(r'v0(seq)?|v(01|02|03|04|05|1|2|3|4)(_no32|_noz)*', forward_type):
+        raise ValueError(
+            f'{model}: published forward_type={forward_type!r} is not supported; '
+            "expected 'v0', or 'v01' to 'v05', 'v2', 'v3', with or without '_noz'"
+        )
+    return '_noz' not in forward_type
 
 
 def vssm_config(constructor: str, backbone: dict, args: Mapping) -> dict:

@@ -3,7 +3,6 @@
 Source: the authors' names and shapes in MzeroMiko/VMamba at 2ed52ea.
 """
 
-import re
 from functools import partial
 
 from torch import Tensor
@@ -15,6 +14,7 @@ from mmmamba.checkpoints.ss2d import (
     DOWNSAMPLE,
     SCAN,
     STEM,
+    is_gated,
     is_published,
     mixer_from_arguments,
     mixer_from_shapes,
@@ -181,7 +181,7 @@ def arch_from_published_kwargs(kwargs: dict) -> dict:
     return dict(
         mixer_from_arguments(args),
         conv_bias=args['ssm_conv_bias'] or args['forward_type'] in ('v0', 'v0seq'),  # v0 does not look at it
-        gate=_is_gated(args['forward_type']),
+        gate=is_gated('VMamba', args['forward_type']),
         mlp_ratio=args['mlp_ratio'],
         patch_embed=args['patchembed_version'],
         patch_size=args['patch_size'],
@@ -205,16 +205,6 @@ def model_config(constructor: str, kwargs: dict) -> dict:
     arch = arch_from_published_kwargs(kwargs)
     args = {**PUBLISHED_DEFAULTS, **kwargs}
     return vssm_config(constructor, dict(type='mmmamba.VMamba', arch=arch), args)
-
-
-def _is_gated(forward_type: str) -> bool:
-    """v0 always has the gate; v01 to v4 are implementations of one function, gated unless the name says ``_noz``."""
-    if not re.fullmatch(r'v0(seq)?|v(01|02|03|04|05|1|2|3|4)(_no32|_noz)*', forward_type):
-        raise ValueError(
-            f'VMamba: published forward_type={forward_type!r} is not supported; '
-            "expected 'v0', or 'v01' to 'v05', 'v2', 'v3', with or without '_noz'"
-        )
-    return '_noz' not in forward_type
 
 
 VMAMBA = Family(

@@ -45,7 +45,7 @@ def test_strong_gradients_are_compared_in_both_dtypes():
     assert {'gradients fp32', 'gradients fp64', 'gradients strong', 'gradients strong fp64'} <= compared
 
 
-def test_gradients_without_names_are_those_of_all_parameters_in_the_authors_order():
+def test_gradients_without_names_are_those_of_all_parameters():
     case = CASES['vim/custom_small']
     info = {key: value for key, value in case.info.items() if key != 'grad_param_names'}
     (verdict,) = judge(dataclasses.replace(case, info=info))

@@ -137,6 +137,7 @@ def test_golden_classifiers_and_backbones_go_both_ways(name):
     info = CASES[name].info
     family = next(family for family in FAMILIES if family.name == info['family'])
     published = export(MODELS.build(family.model_config(info['constructor'], info['kwargs'])))
+    assert [(name, list(w.shape)) for name, w in published.items()] == [(name, s) for name, s, _ in info['state_dict']]
     there = convert(published)
     assert (there.family, there.layout) == (family, 'ours')
     back = convert(there.weights)

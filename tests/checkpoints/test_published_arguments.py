@@ -13,6 +13,7 @@ from mmmamba.registry import MODELS
 
 CASES = Path(__file__).parents[1] / 'data' / 'conformance'
 FAMILY = {family.name: family for family in FAMILIES}
+V3 = dict(patchembed_version='v2', downsample_version='v3', mlp_ratio=4.0, forward_type='v05_noz', ssm_ratio=1.0)
 WINDOWS = ['w3', 'w5_flip', 'h', 'v']
 
 
@@ -34,6 +35,7 @@ def config_of(case, constructor=None, **changes):
         ('local_vmamba/custom_small', None, dict(directions=[WINDOWS] * 5), {'classifier.head.weight'}),
         ('vmamba/custom_small', None, dict(patchembed_version='v1', patch_size=8), {'patch_embed.0.weight'}),
         ('vmamba/custom_small', None, dict(mlp_drop_rate=0.1, pretrained='x.pth'), {'classifier.head.weight'}),
+        ('msvmamba/custom_small', None, V3, {'patch_embed.5.weight', 'layers.0.downsample.1.weight'}),
         ('mambavision/custom_small', 'MM_mamba_vision', dict(out_indices=[1, 3], norm_layer='ln2d'), {'outnorm3.bias'}),
         (
             'plain_mamba/custom_small',
@@ -71,6 +73,19 @@ def test_vim_f_without_class_token_reads_the_last_patch_where_the_authors_do():
 def test_a_model_without_its_last_layer_is_refused(case):
     with pytest.raises(ValueError, match='published num_classes=0 has no last layer, which is not supported'):
         config_of(case, num_classes=0)
+
+
+def test_the_sizes_of_msvmamba_v3_have_as_many_parameters_as_published():
+    """32, 50 and 91 M; base alone keeps its gate."""
+    for depths, dims, gate, millions in (
+        ([2, 2, 9, 2], 96, '_noz', 32.258152),
+        ([2, 3, 20, 2], 96, '_noz', 50.206312),
+        ([2, 4, 18, 2], 128, '', 90.579432),
+    ):
+        changes = dict(V3, depths=depths, dims=dims, forward_type=f'v05{gate}', ssm_conv_bias=False, num_classes=1000)
+        with torch.device('meta'):
+            model = MODELS.build(config_of('msvmamba/custom_small', **changes))
+        assert sum(p.numel() for p in model.parameters()) == round(1e6 * millions)
 
 
 def test_an_unknown_direction_is_named():
