@@ -10,6 +10,7 @@ model = dict(
     backbone=dict(_delete_=True, type='mmmamba.LocalVim', arch='tiny', out_type='pooled'),
     neck=None,
     head=dict(in_channels=192),
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.2), dict(type='CutMix', alpha=1.0)]),
 )
 train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(
@@ -27,7 +28,7 @@ optim_wrapper = dict(
     ),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=20, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-4, by_epoch=True, end=20, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, begin=20),
 ]
 auto_scale_lr = dict(base_batch_size=1024)

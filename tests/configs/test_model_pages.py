@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from modelindex.load_model_index import load as load_model_index
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(ROOT.glob('configs/*/metafile.yml'))
@@ -77,6 +78,14 @@ def test_readme_trains_and_tests_configs_of_the_family(folder):
 def test_model_index_lists_every_family():
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     assert index['Import'] == [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+def test_reader_of_mim_finds_every_model():
+    index = load_model_index(str(ROOT / 'model-index.yml'))
+    index.build_models_with_collections()
+    assert sorted(model.name for model in index.models) == sorted(
+        name for page in PAGES for name in _entries(page.parent)
+    )
 
 
 def _entries(folder: Path) -> dict[str, dict]:
