@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw and write the predictions of a detector, segmentor, classifier.')
     parser.add_argument('img', metavar='IMAGE', help='image, folder or video')
     parser.add_argument('config', help='config file, or the name of a config of ours')
-    parser.add_argument('checkpoint', help="file or address; the authors' files load as well")
+    parser.add_argument('checkpoint', help="file, address or work directory; the authors' files load as well")
     parser.add_argument('--out-dir', default='outputs', help='for vis/ and preds/; default: outputs')
     parser.add_argument('--device', help='cpu, cuda, cuda:1 ...; default: a GPU if there is one')
     parser.add_argument('--pred-score-thr', type=float, default=0.3, help='boxes with less are left out; default: 0.3')

@@ -2,8 +2,8 @@
 
 What papers print as FLOPs is the count of fvcore: one for each multiply-add of a product or a convolution (MACs), five
 for each value that a LayerNorm or GroupNorm writes (two for BatchNorm), four for a bilinear resize, nothing for other
-elementwise work (RMSNorm among it) and for Fourier transforms. A selective scan of B sequences of L steps, D channels and N states counts 9 B L D N, and B L D more
-for the skip connection, per route.
+elementwise work (RMSNorm among it) and for Fourier transforms. A selective scan of B sequences of L steps, D channels
+and N states counts 9 B L D N, and B L D more for the skip connection, per route.
 
 Models run on PyTorch's meta device, on shapes alone, so that any of them counts in a second on any machine.
 """

@@ -2,6 +2,7 @@
 
 from mmmamba.checkpoints.conversion import Conversion, convert
 from mmmamba.checkpoints.files import CheckpointError, load_file, unwrap
+from mmmamba.checkpoints.latest import latest_checkpoint
 from mmmamba.checkpoints.loading import LoadReport, export, fit_weights, load_weights
 from mmmamba.checkpoints.pretrained import Pretrained
 
@@ -13,6 +14,7 @@ __all__ = [
     'convert',
     'export',
     'fit_weights',
+    'latest_checkpoint',
     'load_file',
     'load_weights',
     'unwrap',

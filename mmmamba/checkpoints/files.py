@@ -21,6 +21,8 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
+from mmmamba.checkpoints.latest import latest_checkpoint
+
 # Entries that hold the weights, in order of preference. The authors load ``model``.
 WEIGHT_ENTRIES = ('model', 'state_dict')
 # Their moving average, where one stands beside them. mmengine stores the average as ``state_dict`` itself.
@@ -39,8 +41,8 @@ def load_file(path: str | Path, map_location: str | torch.device = 'cpu') -> dic
     """Read a checkpoint file; nothing in it is executed.
 
     Args:
-        path: a ``torch.save`` or ``.safetensors`` file, or the http(s) address of one, which is downloaded once into
-            torch.hub's cache.
+        path: a ``torch.save`` or ``.safetensors`` file, the http(s) address of one, which is downloaded once into
+            torch.hub's cache, or the work directory of a run, whose latest checkpoint is taken.
         map_location: where the tensors go, as for ``torch.load``.
 
     Returns:
@@ -50,8 +52,12 @@ def load_file(path: str | Path, map_location: str | torch.device = 'cpu') -> dic
         CheckpointError: if there is no such file, it is no checkpoint, or it holds objects outside the allow list.
     """
     path = _download(str(path)) if str(path).startswith(('http://', 'https://')) else Path(path).expanduser()
+    if path.is_dir():
+        path = _latest(path)
     if not path.is_file():
-        raise CheckpointError(f'checkpoint {str(path)!r} does not exist; give the path or http(s) address of a file')
+        raise CheckpointError(
+            f'checkpoint {str(path)!r} does not exist; give the path or http(s) address of a file, or a work directory'
+        )
     read = _read_safetensors if path.suffix == '.safetensors' else read_torch
     checkpoint = read(path, map_location)
     if not isinstance(checkpoint, Mapping):
@@ -91,6 +97,13 @@ def unwrap(checkpoint: Mapping, *, ema: bool = False) -> dict[str, Tensor]:
     while all(name.startswith('module.') for name in weights):  # DataParallel, sometimes twice
         weights = {name.removeprefix('module.'): value for name, value in weights.items()}
     return dict(weights)
+
+
+def _latest(work_dir: Path) -> Path:
+    latest = latest_checkpoint(work_dir)
+    if latest is None:
+        raise CheckpointError(f'there is no checkpoint epoch_N.pth or iter_N.pth in the folder {str(work_dir)!r}')
+    return latest
 
 
 def _download(url: str) -> Path:

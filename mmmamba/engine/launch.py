@@ -17,7 +17,6 @@ from mmmamba.engine.config import draw_predictions, enable_amp, enable_auto_scal
 from mmmamba.engine.data_paths import check_data_paths
 from mmmamba.engine.errors import UserError
 from mmmamba.engine.full_disk import is_full
-from mmmamba.engine.latest_checkpoint import latest_checkpoint
 from mmmamba.engine.runner import Runner
 
 
@@ -115,7 +114,7 @@ def evaluate(
         CheckpointError: if the checkpoint cannot be read or does not fit.
     """
     cfg = _prepare(config, work_dir, options, launcher)
-    cfg.load_from = _checkpoint_file(checkpoint)
+    cfg.load_from = checkpoint
     if tta:
         enable_tta(cfg)
     if show_dir is not None:
@@ -143,15 +142,6 @@ def _prepare(config: str, work_dir: str | None, options: dict | None, launcher: 
         cfg.work_dir = work_dir
     cfg.launcher = launcher
     return cfg
-
-
-def _checkpoint_file(checkpoint: str) -> str:
-    if not Path(checkpoint).is_dir():
-        return checkpoint
-    latest = latest_checkpoint(checkpoint)
-    if latest is None:
-        raise UserError(f'there is no checkpoint epoch_N.pth or iter_N.pth in the folder {checkpoint!r}')
-    return str(latest)
 
 
 def _build_runner(cfg: Config) -> MMEngineRunner:

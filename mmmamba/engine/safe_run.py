@@ -10,10 +10,9 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.runner.loops import BaseLoop
 from torch import nn
 
-from mmmamba.checkpoints import CheckpointError, load_file
+from mmmamba.checkpoints import CheckpointError, latest_checkpoint, load_file
 from mmmamba.engine.errors import UserError
 from mmmamba.engine.labels import NO_SAMPLE, check_dataset
-from mmmamba.engine.latest_checkpoint import latest_checkpoint
 from mmmamba.engine.readable import skip_unreadable
 from mmmamba.engine.termination import Termination
 

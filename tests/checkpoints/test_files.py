@@ -156,12 +156,20 @@ def test_tensors_go_where_they_are_wanted(tmp_path, suffix, read):
 # Refused.
 
 
-@pytest.mark.parametrize('path', ['nowhere.pth', '/nowhere/w.safetensors', '/tmp'])
+@pytest.mark.parametrize('path', ['nowhere.pth', '/nowhere/w.safetensors'])
 def test_a_missing_file_is_named(path):
     with pytest.raises(
         CheckpointError, match=rf"checkpoint '{path}' does not exist; give the path or http\(s\) address"
     ):
         load_file(path)
+
+
+def test_a_work_directory_stands_for_its_latest_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match=rf"no checkpoint epoch_N.pth or iter_N.pth in the folder '{tmp_path}'"):
+        load_file(tmp_path)
+    for epoch in (9, 10):
+        save({'epoch': torch.tensor(epoch)}, tmp_path / f'epoch_{epoch}.pth')
+    assert load_file(tmp_path)['epoch'] == 10
 
 
 @pytest.mark.parametrize('value', [[1, 2], 'text', torch.ones(3)], ids=['list', 'str', 'Tensor'])

@@ -195,7 +195,7 @@ def test_a_missing_checkpoint_is_one_line(config):
 
 
 def test_a_folder_without_a_checkpoint_is_one_line(config, tmp_path):
-    with pytest.raises(UserError, match='no checkpoint'):
+    with pytest.raises(CheckpointError, match='no checkpoint'):
         evaluate(config, str(tmp_path))
 
 

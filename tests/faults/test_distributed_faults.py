@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmmamba.checkpoints import load_file
-from mmmamba.engine.latest_checkpoint import latest_checkpoint
+from mmmamba.checkpoints import latest_checkpoint, load_file
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 FAULTS = """

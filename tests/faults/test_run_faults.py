@@ -15,10 +15,9 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import CheckpointLoader
 
-from mmmamba.checkpoints import CheckpointError, load_file
+from mmmamba.checkpoints import CheckpointError, latest_checkpoint, load_file
 from mmmamba.engine import Runner, UserError, evaluate, one_line_errors, train
 from mmmamba.engine.config import load_config
-from mmmamba.engine.latest_checkpoint import latest_checkpoint
 from mmmamba.engine.termination import EXIT_CODE
 
 pytestmark = pytest.mark.usefixtures('no_formatting')

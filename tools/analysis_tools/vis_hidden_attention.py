@@ -23,7 +23,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Heat maps of the attention matrices that selective scans imply.')
     parser.add_argument('img', metavar='IMAGE')
     parser.add_argument('config', help='config file, or the name of a config of ours')
-    parser.add_argument('checkpoint', nargs='?', help="file or address; the authors' files load as well")
+    parser.add_argument(
+        'checkpoint', nargs='?', help="file, address or work directory; the authors' files load as well"
+    )
     parser.add_argument('--method', nargs='+', choices=METHODS, default=['raw', 'rollout'], help='default: raw rollout')
     parser.add_argument('--stage', type=int, default=-1, help='run of layers over one grid; default: the last')
     parser.add_argument('--layer', type=int, default=-1, help='of the stage; default: the last')
