@@ -29,7 +29,7 @@ QUICK = (  # the three tasks, and every kind of scan, mixer and attention
     'upernet_vmamba-t_8xb2-160k_ade20k-512x512',
     'vim-t_8xb128-300e_in1k',
     'vim-f-t_8xb128-300e_in1k',
-    'mamba-r-t_8xb128-300e_in1k',
+    'mamba-r-t_8xb64-20e_in1k',
     'local-vim-t_8xb128-300e_in1k',
     'plainmamba-l1_8xb256-300e_in1k',
     'mambavision-t_32xb128-310e_in1k',

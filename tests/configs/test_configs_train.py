@@ -82,7 +82,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize('name', _params())
 def test_config_trains_two_iterations(name, data, tmp_path):
-    make, options = next(TASKS[task] for task in TASKS if name.endswith(task))
+    make, options = next(TASKS[task] for task in TASKS if task in name)
     if name.startswith('mambavision/'):  # maps of a few pixels would be filled up to windows of 112
         options += ' model.backbone.window_sizes=(8,8,7,7)'
     if '-adapter_' in name:  # at 0, as published, what is behind it gets its first gradient in the third iteration

@@ -1,5 +1,5 @@
-# Mamba-R-L on ImageNet-1k.
-_base_ = './mamba-r-t_8xb128-300e_in1k.py'
+# Mamba-R-L on ImageNet-1k, the second of three phases, from the weights of the first.
+_base_ = './mamba-r-t_8xb128-100e_in1k.py'
 
 model = dict(
     backbone=dict(arch='large'),

@@ -1,7 +1,8 @@
-# Mamba-R-T on ImageNet-1k, 300 epochs at 224x224 by Vim's recipe (the authors: three phases).
+# Mamba-R-T on ImageNet-1k, the last of three phases: 20 epochs at batch 8x64 and a constant rate, from the weights of
+# mamba-r-t_8xb128-100e_in1k, which load_from has to name.
 _base_ = [
     'mmpretrain::_base_/models/swin_transformer/tiny_224.py',
-    'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
+    'mmpretrain::_base_/datasets/imagenet_bs64_deit3_224.py',
     'mmpretrain::_base_/schedules/imagenet_bs1024_adamw_swin.py',
     '../_base_/default_runtime_cls.py',
 ]
@@ -11,9 +12,8 @@ model = dict(
     neck=dict(_delete_=True, type='mmmamba.RegisterNeck', in_channels=192, num_registers=12),
     head=dict(in_channels=2304),
 )
-train_dataloader = dict(batch_size=128, sampler=dict(type='RepeatAugSampler'))
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-3, weight_decay=0.05),
+    optimizer=dict(lr=1e-5, weight_decay=0.1),
     paramwise_cfg=dict(
         custom_keys={
             'A_log': dict(decay_mult=0.0),
@@ -28,7 +28,8 @@ optim_wrapper = dict(
     ),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=5, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=0.1, by_epoch=True, end=5, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=5),
 ]
-auto_scale_lr = dict(base_batch_size=1024)
+train_cfg = dict(max_epochs=20)
+auto_scale_lr = dict(base_batch_size=512)

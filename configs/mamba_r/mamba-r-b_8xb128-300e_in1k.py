@@ -1,7 +1,0 @@
-# Mamba-R-B on ImageNet-1k.
-_base_ = './mamba-r-t_8xb128-300e_in1k.py'
-
-model = dict(
-    backbone=dict(arch='base'),
-    neck=dict(in_channels=768, reduction=4),
-)

@@ -1,0 +1,7 @@
+# Mamba-R-S on ImageNet-1k, the first of three phases.
+_base_ = './mamba-r-t_8xb128-300e_in1k-128px.py'
+
+model = dict(
+    backbone=dict(arch=dict(embed_dims=384, num_layers=24)),
+    neck=dict(in_channels=384, reduction=2),
+)
