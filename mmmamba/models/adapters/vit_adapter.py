@@ -150,7 +150,8 @@ class ViTAdapter(BaseModule):
     Strides s are 4, 8, 16 and 32, sizes rounded up: an image is padded with zeros to multiples of 32, the maps are cut.
     All layers of the backbone run, in ``num_interactions`` runs of equal length. Before each an injector adds to the
     trunk what it reads of the pyramid, behind each an extractor the other way round, behind the last one three of them.
-    What the backbone says of its outputs (``out_indices``, their norms) has no effect.
+    What the backbone says of its outputs (``out_indices``, their norms) has no effect. On a GPU the gradient of
+    bilinear sampling has no deterministic version in PyTorch.
 
     Args:
         backbone: config of a plain backbone, such as ``dict(type='mmmamba.PlainMamba', arch='l1')``. Its ``init_cfg``
