@@ -48,14 +48,17 @@ def _sample(scene):
     return dict(inputs=torch.from_numpy(image), data_samples=sample)
 
 
-def build(name):
-    """The demo's detector on a backbone of the contract's; a plain one has a simple feature pyramid."""
+def build(name, adapter):
+    """The demo's detector on a backbone of the contract's; a plain one has a simple feature pyramid or an adapter."""
     model, case = load_config(str(CONFIG)).model, CASES[name]
     plain = 'num_layers' in case.arch
     indices = case.out_indices[-1:] if plain else case.out_indices
     model.backbone = dict(type=f'mmmamba.{name}', arch=case.arch, out_indices=indices, **case.options)
     model.data_preprocessor.pad_size_divisor = 1
-    if plain:
+    if adapter:
+        model.backbone = dict(type='mmmamba.ViTAdapter', backbone=model.backbone, num_heads=2, num_interactions=3)
+        model.neck.in_channels = [case.arch['embed_dims']] * 4
+    elif plain:
         scales = [STRIDES.get(name, 8) / stride for stride in (4, 8, 16, 32)]
         kind = f'mmmamba.{SimpleFeaturePyramid.__name__}'
         model.neck = dict(type=kind, in_channels=case.arch['embed_dims'], out_channels=64, scales=scales)
@@ -66,10 +69,12 @@ def build(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', CASES)
-def test_every_backbone_learns_as_a_detector_in_twenty_iterations(name, batches):
+@pytest.mark.parametrize(
+    ('name', 'adapter'), [*((name, False) for name in CASES), ('PlainMamba', True), ('Vim', True)], ids=str
+)
+def test_every_backbone_learns_as_a_detector_in_twenty_iterations(name, adapter, batches):
     torch.manual_seed(0)
-    model = build(name).train()
+    model = build(name, adapter).train()
     model.init_weights()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     losses = []
