@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from dataclasses import dataclass, field
 
 import pytest
@@ -215,6 +216,16 @@ def test_a_wrong_argument_is_named_with_what_to_write_instead(name, option, erro
     case = CASES[name]
     with pytest.raises(error, match=message):
         MODELS.build({**dict(type=name, arch=case.arch, out_indices=case.out_indices), **option})
+
+
+@every_backbone
+def test_a_number_from_which_nothing_can_be_built_is_named(name):
+    arch = CASES[name].arch
+    several = isinstance(arch['embed_dims'], list)
+    for key, value in (('embed_dims', -8), ('depths' if several else 'num_layers', 0)):
+        wrong = [*arch[key][:-1], value] if several else value
+        with pytest.raises(ValueError, match=rf'arch: {key} {re.escape(repr(wrong))} must be a positive integer'):
+            MODELS.build(dict(type=name, arch={**arch, key: wrong}))
 
 
 @every_backbone

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
 from mmmamba.layers import NORMS, LayerNorm
+from mmmamba.models.backbones.arch_values import check_values
 
 EMBEDDING_DEPTHS = dict.fromkeys(('patch_embed', 'pos_embed', 'cls_token', 'cls_tokens', 'register_embed'), 0)
 
@@ -260,6 +261,7 @@ def resolve_arch(
     missing = [key for key, value in arch.items() if value is None and defaults[key] is None]
     if missing:
         raise ValueError(f'arch needs a value for {missing}, got {arch}')
+    check_values(arch)
     for key, known in (choices or {}).items():
         if arch[key] not in known:
             raise ValueError(f'arch: {key} {arch[key]!r} is not one of {sorted(known)}')
