@@ -46,7 +46,7 @@ def test_all_plain_backbones_of_the_issue_are_there():
 
 
 @every_plain_backbone
-@pytest.mark.parametrize('size', [(64, 96), (37, 70), (1, 33)], ids=str)
+@pytest.mark.parametrize('size', [(37, 70), (1, 33)], ids=str)
 def test_maps_have_strides_4_to_32_at_any_size(name, size):
     with torch.no_grad():
         outs = build(name).eval()(image(size=size))
