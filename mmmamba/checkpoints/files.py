@@ -68,6 +68,8 @@ def load_file(path: str | Path, map_location: str | torch.device = 'cpu') -> dic
 def unwrap(checkpoint: Mapping, *, ema: bool = False) -> dict[str, Tensor]:
     """The weights of a checkpoint: its entry ``model``, else ``state_dict``, else itself; without ``module.`` prefixes.
 
+    The copies that mmcv 1 keeps of averaged weights, ``ema_backbone_layers_0_...``, are left out.
+
     Args:
         checkpoint: what ``load_file`` returns.
         ema: take the moving average that some authors' files hold beside the weights, ``model_ema`` or
@@ -96,7 +98,9 @@ def unwrap(checkpoint: Mapping, *, ema: bool = False) -> dict[str, Tensor]:
         )
     while all(name.startswith('module.') for name in weights):  # DataParallel, sometimes twice
         weights = {name.removeprefix('module.'): value for name, value in weights.items()}
-    return dict(weights)
+    # PlainMamba's kind of file: when mmcv 1 saves, the average is under the name itself, what was averaged beside it.
+    copies = {f'ema_{name.replace(".", "_")}' for name in weights}
+    return {name: value for name, value in weights.items() if name not in copies}
 
 
 def _latest(work_dir: Path) -> Path:

@@ -371,6 +371,9 @@ WRAPPERS = {
     'model before others': lambda w: dict(state_dict=dict(a=torch.ones(1)), model=w, model_ema=dict(a=torch.ones(1))),
     'model is a name': lambda w: dict(model='vssm_tiny', state_dict=w),
     'module.': lambda w: {f'module.{name}': value for name, value in w.items()},
+    'copies of mmcv 1': lambda w: dict(
+        state_dict={**w, **{f'ema_{name.replace(".", "_")}': torch.zeros_like(value) for name, value in w.items()}}
+    ),
     'module.module.': lambda w: dict(state_dict={f'module.module.{name}': value for name, value in w.items()}),
 }
 

@@ -30,6 +30,14 @@ def test_maps_are_given_before_they_are_halved():
     assert [tuple(out.shape[2:]) for out in outs] == [(9, 11), (9, 11), (5, 6), (5, 6), (3, 3), (3, 3)]
 
 
+def test_a_halving_behind_the_last_layer_is_part_of_it():
+    """As in the authors' code; else it would be built and never used."""
+    model = MambaND(dict(SMALL, downsample_layers=(5,)), out_indices=(4, 5)).eval()
+    with torch.no_grad():
+        before, behind = model(torch.randn(1, 3, 32, 48))
+    assert (before.shape[2:], behind.shape[2:]) == ((8, 12), (4, 6))
+
+
 def test_the_skip_carries_the_normed_map():
     layer = MambaNDLayer(resolve_arch(SMALL), 'raster', 0.0)
     torch.nn.init.zeros_(layer.mixer.out_proj.weight)

@@ -64,8 +64,8 @@ class MambaND(PlainBackbone):
             keys of ``ARCH_DEFAULTS``.
         in_channels: channels of the image.
         scan: the route of every layer, or a schedule of routes, as for :class:`VMamba`.
-        out_indices: layers whose maps are returned, before any halving, each through a LayerNorm of its own; negative
-            counts from the end.
+        out_indices: layers whose maps are returned, before any halving but one behind the last layer, each through a
+            LayerNorm of its own; negative counts from the end.
         final_norm: whether the last layer's map has such a norm.
         frozen_stages: -1 freezes nothing, 0 the embeddings, i the first i layers as well.
         drop_rate: of the embedded patches; 0.1 in the authors' training.
@@ -119,6 +119,8 @@ class MambaND(PlainBackbone):
         if str(index - 1) in self.downsamples:
             x = self.downsamples[str(index - 1)](x)
         x = run_block(self.layers[index], x, with_cp=self.with_cp)
+        if index == len(self.layers) - 1 and str(index) in self.downsamples:  # in the authors' code part of the layer
+            x = self.downsamples[str(index)](x)
         return x, x
 
     def output(self, index: int, x: Tensor, context: None) -> Tensor:
