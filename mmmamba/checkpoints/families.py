@@ -51,6 +51,12 @@ def family_of(model: nn.Module) -> Family | None:
     return next((family for family in FAMILIES if family.backbone == name), None)
 
 
+def image_family_of(model: nn.Module) -> Family | None:
+    """The family of the form for images that a backbone of clips can start from; None for any other model."""
+    image_form = getattr(backbone_of(model), 'image_form', None)
+    return next((family for family in FAMILIES if image_form and family.backbone == image_form.__name__), None)
+
+
 def backbone_of(model: nn.Module) -> nn.Module:
     """The backbone of a classifier, detector or segmentor; any other model is its own."""
     return getattr(model, 'backbone', model)

@@ -1,27 +1,28 @@
 """Weights into a model and out of it: the authors' layout or ours, complete or an error.
 
 A whole model (classifier, detector, segmentor) takes exactly its own tensors. A backbone takes those of any model that
-was built around one like it, with three allowances, each named in the report:
+was built around one like it, with four allowances, each named in the report:
 
 - what belongs to the other model (heads, necks) is dropped;
 - output norms depend on ``out_indices``: those the backbone has no use for are dropped, and if the checkpoint lacks
   one, as a classifier does for a dense backbone, all of them start fresh;
 - where the number of input channels differs, the stem's filters are summed for one channel, else repeated over the
-  channels and scaled by old / new, which keeps the size of the response.
+  channels and scaled by old / new, which keeps the size of the response;
+- a backbone of clips takes the weights of its form for images: ``inflation.py`` says how.
 
 In both, position embeddings of another square grid are resized, those of extra tokens excepted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mmmamba.checkpoints.families import FAMILIES, backbone_of, family_of
-from mmmamba.checkpoints.family import Family
+from mmmamba.checkpoints.families import FAMILIES, backbone_of, family_of, image_family_of
 from mmmamba.checkpoints.files import CheckpointError, load_file, unwrap
+from mmmamba.checkpoints.inflation import inflate
 from mmmamba.checkpoints.key_map import shortened
 from mmmamba.checkpoints.whole_model import backbone_prefixed, split_backbone
 from mmmamba.layers import PositionEmbed, RotaryEmbed
@@ -97,7 +98,11 @@ def fit_weights(
     own = model.state_dict()
     report = LoadReport(matched=[])
     if backbone_of(model) is model:
-        weights = _for_backbone(weights, own, family_of(model), report)
+        family = family_of(model) or image_family_of(model)
+        stems = family.stems if family else ()
+        weights = _for_backbone(weights, own, stems, report)
+        if image_family_of(model):
+            inflate(model, stems, weights, report.adapted)
     _fit_positions(model, weights, report)
     _check_fit(model, origin, own, weights, report)
     report.matched = [name for name in own if name in weights]
@@ -148,11 +153,19 @@ def _whole_model_names(weights: dict[str, Tensor], model: nn.Module) -> dict[str
     family = family_of(model)
     if family and family.is_published(inside):
         return {**family.read(inside), **around}
+    images = image_family_of(model)
+    if images and images.is_published(inside):
+        if any(tensor.dim() == 5 for tensor in inside.values()):
+            raise CheckpointError(
+                f'these are weights of clips under names like those of the authors of {images.backbone}, whose layout '
+                'for clips has not been checked here; weights of the form for images are taken, and our own'
+            )
+        return {**images.read(inside), **around}
     return {**backbone_prefixed(inside), **around}
 
 
 def _for_backbone(
-    weights: dict[str, Tensor], own: Mapping[str, Tensor], family: Family | None, report: LoadReport
+    weights: dict[str, Tensor], own: Mapping[str, Tensor], stems: Sequence[str], report: LoadReport
 ) -> dict[str, Tensor]:
     """Take the backbone's share of a whole model, making the allowances that the head of this file lists."""
     mine, around = split_backbone(weights)
@@ -164,7 +177,7 @@ def _for_backbone(
     unusable = [name for name in mine if name.startswith('out_norms.') and name not in usable]
     report.unexpected += unusable
     mine = {name: tensor for name, tensor in mine.items() if name not in unusable}
-    for name in family.stems if family else ():
+    for name in stems:
         if name in mine and name in own and mine[name].shape[1] != own[name].shape[1]:
             mine[name] = _with_channels(mine[name], own[name].shape[1])
             report.adapted[name] = f'made for {own[name].shape[1]} input channels'
@@ -232,6 +245,11 @@ def _advice(model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, T
                 f'the config builds {family.describe_arch(built)}: set arch={family.describe_arch(held)}.'
             )
     positions = [name for name in own if name.endswith('pos_embed.weight') and _reshaped(name, own, weights)]
+    if positions and image_family_of(model):
+        return (
+            ' Its position embeddings are of clips of other sizes, which nothing tells: build the model with the '
+            'img_size and num_frames that they were learned for; clips of any size can be run.'
+        )
     if positions:
         count = weights[positions[0]].shape[1]
         return (

@@ -11,7 +11,7 @@ from .mamba_mixer import MambaBranch, MambaMixer
 from .map_mamba_mixer import MapMambaMixer
 from .mlp import ConvMlp, Mlp
 from .norm import NORMS, BatchNorm, LayerNorm, RMSNorm
-from .patch_embed import ConvStem, DeepStem, PatchEmbed, Stem
+from .patch_embed import ClipEmbed, ConvStem, DeepStem, PatchEmbed, Stem
 from .position_embed import PositionEmbed, RotaryEmbed, rotate
 from .residual import add_mlp, add_ss2d
 from .squeeze_excite import SqueezeExcite
@@ -25,6 +25,7 @@ __all__ = [
     'Attention',
     'BatchNorm',
     'ChannelGate',
+    'ClipEmbed',
     'ConvDownsample',
     'ConvMlp',
     'ConvStem',

@@ -1,4 +1,6 @@
-"""From an image (B, C, H, W) to a channels-last map (B, H', W', embed_dims)."""
+"""From an image (B, C, H, W) to a channels-last map (B, H', W', embed_dims), and from a clip to a volume."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,8 @@ class Stem(nn.Module):
     Raises:
         ValueError: if that is not a positive integer.
     """
+
+    axes = 2  # of an image; a stem of clips has 3
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -41,19 +45,20 @@ class Stem(nn.Module):
         return self.embed(x)
 
     def _check(self, x: Tensor) -> None:
-        if x.dim() != 4 or x.shape[1] != self.in_channels or 0 in x.shape[2:]:
-            if x.dim() == 3:
+        kind, sizes = ('images', 'H, W') if self.axes == 2 else ('clips', 'T, H, W')
+        if x.dim() != self.axes + 2 or x.shape[1] != self.in_channels or 0 in x.shape[2:]:
+            if x.dim() == self.axes + 1:
                 remedy = 'add the axis of the batch, x[None]'
-            elif x.dim() == 4 and 0 not in x.shape[1:]:
-                remedy = f'build it with in_channels={x.shape[1]}, or convert the images'
+            elif x.dim() == self.axes + 2 and 0 not in x.shape[1:]:
+                remedy = f'build it with in_channels={x.shape[1]}, or convert the {kind}'
             else:
-                remedy = 'check what loads the images'
+                remedy = f'check what loads the {kind}'
             raise ValueError(
-                f'images of shape {tuple(x.shape)} do not fit a backbone of in_channels={self.in_channels}: it takes '
-                f'(B, {self.in_channels}, H, W); {remedy}'
+                f'{kind} of shape {tuple(x.shape)} do not fit a backbone of in_channels={self.in_channels}: it takes '
+                f'(B, {self.in_channels}, {sizes}); {remedy}'
             )
         if not x.is_floating_point():
-            raise TypeError(f'images hold {x.dtype}, not floating point numbers; normalise them, or pass x.float()')
+            raise TypeError(f'{kind} hold {x.dtype}, not floating point numbers; normalise them, or pass x.float()')
 
 
 class PatchEmbed(Stem):
@@ -101,6 +106,33 @@ class PatchEmbed(Stem):
     def _missing(self, size: int) -> int:
         steps = -(-size // self.stride) if self.cover else 1
         return max(0, (steps - 1) * self.stride + self.patch_size - size)
+
+
+class ClipEmbed(Stem):
+    """One convolution of non-overlapping patches: a clip (B, C, T, H, W) to a volume (B, T', H', W', embed_dims).
+
+    Sizes are rounded up: zeros are added behind the last frame, on the right and at the bottom.
+
+    Args:
+        in_channels: of the clip.
+        embed_dims: of the volume.
+        patch_size: frames, rows and columns of a patch.
+    """
+
+    axes = 3
+
+    def __init__(self, in_channels: int, embed_dims: int, patch_size: Sequence[int]) -> None:
+        super().__init__(in_channels)
+        self.patch_size = tuple(patch_size)
+        self.conv = nn.Conv3d(in_channels, embed_dims, self.patch_size, stride=self.patch_size)
+
+    def grid(self, *sizes: int) -> tuple[int, ...]:
+        """Frames, rows and columns of the volume of a clip of these sizes."""
+        return tuple(-(-size // patch) for size, patch in zip(sizes, self.patch_size, strict=True))
+
+    def embed(self, x: Tensor) -> Tensor:
+        frames, rows, cols = (-size % patch for size, patch in zip(x.shape[2:], self.patch_size, strict=True))
+        return self.conv(F.pad(x, (0, cols, 0, rows, 0, frames))).movedim(1, -1)  # channels last
 
 
 class ConvStem(Stem):

@@ -8,13 +8,19 @@ from torch.nn import functional as F
 
 from mmmamba.layers.extra_tokens import insert_tokens, split_tokens, token_places
 
-Grid = tuple[int, int]
+Grid = tuple[int, ...]  # rows and columns; in a clip frames, rows and columns
 
 
 def resize_grid(x: Tensor, old: Grid, new: Grid) -> Tensor:
-    """One vector per place of a grid for another grid, (1, h * w, C) -> (1, h' * w', C), bicubically."""
+    """One vector per place of a grid for another grid, (B, h * w, C) -> (B, h' * w', C), bicubically.
+
+    Where the grids are those of clips, (B, t * h * w, C), every frame bicubically, then linearly over the frames.
+    """
     if tuple(old) == tuple(new):
         return x
+    if len(old) == 3:
+        frames = resize_grid(x.unflatten(1, (old[0], -1)).flatten(0, 1), old[1:], new[1:]).unflatten(0, (-1, old[0]))
+        return _resize_time(frames, new[0]).flatten(1, 2)
     x = x.unflatten(1, tuple(old)).permute(0, 3, 1, 2)  # (1, h * w, C) -> (1, C, h, w)
     # Resizing to fewer places is not smoothed: so it was published.
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -22,12 +28,21 @@ def resize_grid(x: Tensor, old: Grid, new: Grid) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
+def _resize_time(x: Tensor, frames: int) -> Tensor:
+    """(B, t, L, C) to (B, frames, L, C), linearly."""
+    if x.shape[1] == frames:
+        return x
+    wide = x.flatten(2).transpose(1, 2).to(torch.promote_types(x.dtype, torch.float32))
+    resized = F.interpolate(wide, size=frames, mode='linear', align_corners=False).to(x.dtype)
+    return resized.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
 class PositionEmbed(nn.Module):
     """A learned vector per place of a grid, and per extra token where those have one here, (1, M + n, C).
 
     Args:
         embed_dims: width of a token, C.
-        grid: rows and columns that the vectors are learned for.
+        grid: rows and columns, in a clip frames, rows and columns, that the vectors are learned for.
         placement: of the extra tokens, as in :func:`token_places`; None: no vectors for any.
     """
 
@@ -43,12 +58,28 @@ class PositionEmbed(nn.Module):
         return self._resized(self.weight, self.grid, grid)
 
     def fitted(self, leaf: str, tensor: Tensor) -> Tensor:
-        """A checkpoint's ``weight`` for this grid; unchanged where it is not of a square one, which nothing tells."""
+        """A checkpoint's ``weight`` for this grid; unchanged where it is not of a square one, which nothing tells.
+
+        Nor does anything tell how many frames there were in a clip.
+        """
         patches = tensor.shape[1] - len(token_places(self.placement, 0)) if tensor.dim() == 3 else -1
         side = math.isqrt(max(patches, 0))
-        if leaf != 'weight' or side == 0 or side**2 != patches:
+        if leaf != 'weight' or len(self.grid) == 3 or side == 0 or side**2 != patches:
             return tensor
         return self._resized(tensor, (side, side), self.grid)
+
+    def spread(self, tensor: Tensor) -> Tensor:
+        """The vectors of an image, (1, h * w, C), in every frame of this grid of clips.
+
+        Those of another square grid are resized; unchanged where they are of neither.
+        """
+        frames, *grid = self.grid
+        side = math.isqrt(tensor.shape[1])
+        if tensor.shape[1] != math.prod(grid):
+            if side**2 != tensor.shape[1]:
+                return tensor
+            tensor = resize_grid(tensor, (side, side), grid)
+        return tensor.repeat(1, frames, 1)
 
     def _resized(self, weight: Tensor, old: Grid, new: Grid) -> Tensor:
         if tuple(old) == tuple(new):

@@ -17,7 +17,7 @@ from .routes import (
     wrapped_antidiagonal,
     wrapped_diagonal,
 )
-from .scan import NAMED_SCANS, NAMED_SCHEDULES, SCAN_MODULES, SCHEDULES, Scan, build_scan, known_names
+from .scan import NAMED_SCANS, NAMED_SCHEDULES, SCAN_MODULES, SCHEDULES, Scan, build_scan, check_axes, known_names
 from .schedule import ScanSpec, scan_of_layer
 from .volume import raster_3d, snake_3d
 
@@ -35,6 +35,7 @@ __all__ = [
     'ScanSpec',
     'atrous',
     'build_scan',
+    'check_axes',
     'continuous_diagonal',
     'diagonal',
     'directions',

@@ -14,10 +14,15 @@ from .route import Route, UnknownRouteError, known_routes, parse_route, route_ta
 
 # Scans with parameters of their own merge, in mmmamba.layers.scans.
 SCAN_MODULES = Registry('scan with its own merge', scope='mmmamba', locations=['mmmamba.layers'])
-# Scans that the layers of a backbone take in turn. Mamba-ND: rows and columns, forwards and backwards; ZigMa: the eight
-# snakes; FractalMamba: the Hilbert curve and its shifted form.
+# Scans that the layers of a backbone take in turn. Mamba-ND: rows and columns, forwards and backwards, or on clips the
+# orders (t, h, w), (t, w, h) and (w, h, t), slowest axis first; ZigMa: the eight snakes; FractalMamba: the Hilbert
+# curve and its shifted form.
 NAMED_SCHEDULES = {
     'mamba_nd': ('raster', 'raster.reverse', 'raster.transpose', 'raster.transpose.reverse'),
+    'mamba_nd_3d': (
+        *('raster_3d', 'raster_3d.reverse', 'raster_3d.transpose', 'raster_3d.transpose.reverse'),
+        *('raster_3d.temporal.transpose', 'raster_3d.temporal.transpose.reverse'),
+    ),
     'zigma': (
         *('snake', 'snake.rotate180', 'snake.transpose', 'snake.antitranspose'),
         *('snake.flip_h', 'snake.flip_v', 'snake.rotate90', 'snake.rotate270'),
@@ -139,6 +144,22 @@ def build_scan(scan: str | dict | Sequence[str | dict] | Scan) -> Scan:
         raise ValueError(f'scan or route {error.name!r} is unknown; {known_names()}') from None
 
 
+def check_axes(scan: object, found: int, axes: int) -> None:
+    """Refuse a scan of maps where volumes are scanned, and the reverse.
+
+    Args:
+        scan: as a config gives it, for the message.
+        found: axes of what it walks, 2 or 3.
+        axes: of what the mixer is given.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    if found != axes:
+        kinds = {2: 'maps', 3: 'volumes'}
+        raise ValueError(f'scan {scan!r} is for {kinds[found]}, this mixer for {kinds[axes]}; {known_names()}')
+
+
 def known_names() -> str:
     """What an error says about the scans and routes that exist."""
     return f'scans: {", ".join([*NAMED_SCANS, *SCHEDULES, *SCAN_MODULES.module_dict])}; {known_routes()}'
@@ -152,5 +173,6 @@ __all__ = [
     'SCHEDULES',
     'Scan',
     'build_scan',
+    'check_axes',
     'known_names',
 ]

@@ -18,9 +18,9 @@ def scan_of_layer(scan: ScanSpec, layer: int, depths: Sequence[int]) -> ScanSpec
         scan: the backbone's. ``dict(type='alternating', scans=[...])``: layer i takes scan i mod K, counted through
             all stages. ``dict(type='per_layer', scans=[...])``: one for each layer. ``dict(type='per_stage',
             scans=[...])``: one for each stage. As strings ``'alternating:A/B'`` and so on; ``'alternating'`` alone and
-            ``mamba_nd``, ``zigma``, ``fractal`` alternate between scans of their own. ``hierarchical``: parallel scans
-            in raster order, 2S - 1 of them in the first of S stages and two fewer in each later one. Anything else is
-            every layer's.
+            ``mamba_nd``, ``mamba_nd_3d``, ``zigma`` and ``fractal`` alternate between scans of their own.
+            ``hierarchical``: parallel scans in raster order, 2S - 1 of them in the first of S stages and two fewer in
+            each later one. Anything else is every layer's.
         layer: counted from 0 through all stages.
         depths: layers of each stage.
 

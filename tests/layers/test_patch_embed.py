@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmmamba.layers import ConvStem, PatchEmbed
+from mmmamba.layers import ClipEmbed, ConvStem, PatchEmbed
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,21 @@ def test_patch_embed_is_one_linear_map_of_each_patch_then_a_norm():
     mapped = patches @ layer.conv.weight.flatten(1).T + layer.conv.bias
     expected = F.layer_norm(mapped, (8,), layer.norm.weight, layer.norm.bias, 1e-5)
     torch.testing.assert_close(layer(x), expected)
+
+
+def test_clip_embed_is_one_linear_map_of_each_patch_of_a_clip_filled_up_with_zeros():
+    layer = ClipEmbed(3, 8, (2, 4, 3)).double()
+    x = torch.randn(2, 3, 3, 6, 10, dtype=torch.float64)
+    full = torch.zeros(2, 3, 4, 8, 12, dtype=torch.float64)
+    full[:, :, :3, :6, :10] = x
+    expected = torch.empty(2, 2, 2, 4, 8, dtype=torch.float64)
+    for t in range(2):
+        for r in range(2):
+            for c in range(4):
+                patch = full[:, :, 2 * t : 2 * t + 2, 4 * r : 4 * r + 4, 3 * c : 3 * c + 3].flatten(1)
+                expected[:, t, r, c] = patch @ layer.conv.weight.flatten(1).T + layer.conv.bias
+    torch.testing.assert_close(layer(x), expected)
+    assert layer.grid(3, 6, 10) == (2, 2, 4)
 
 
 def test_conv_stem_is_convolution_norm_gelu_convolution_norm():

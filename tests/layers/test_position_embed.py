@@ -25,6 +25,30 @@ def test_another_grid_gets_the_patches_resized_and_the_extra_tokens_unchanged(pl
     torch.testing.assert_close(found.view(1, 6, 4, 4), expected.permute(0, 2, 3, 1))
 
 
+def test_a_clip_of_another_size_gets_its_frames_resized_and_then_time():
+    embed, functional = PositionEmbed(4, (3, 3, 5)), torch.nn.functional
+    frames = embed.weight.view(3, 3, 5, 4).permute(0, 3, 1, 2)
+    frames = functional.interpolate(frames, size=(6, 4), mode='bicubic', align_corners=False)
+    expected = functional.interpolate(frames.transpose(0, 1)[None], size=(7, 6, 4), mode='trilinear')[0]
+    torch.testing.assert_close(embed((7, 6, 4)).view(7, 6, 4, 4), expected.permute(1, 2, 3, 0))
+    assert torch.equal(embed((3, 6, 4)).view(3, 6, 4, 4), frames.permute(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(('length', 'grid'), [(15, (3, 5)), (16, (4, 4))])
+def test_the_vectors_of_an_image_are_spread_over_a_clip(length, grid):
+    tensor = torch.randn(1, length, 4)
+    spread = PositionEmbed(4, (2, 3, 5)).spread(tensor).view(2, 15, 4)
+    expected = PositionEmbed(4, grid)._resized(tensor, grid, (3, 5))[0]
+    assert torch.equal(spread[0], expected)
+    assert torch.equal(spread[1], expected)
+
+
+def test_vectors_of_clips_of_other_sizes_are_left_as_they_are():
+    tensor = torch.randn(1, 16, 4)
+    assert PositionEmbed(4, (2, 3, 5)).fitted('weight', tensor) is tensor
+    assert PositionEmbed(4, (2, 3, 5)).spread(tensor[:, :14]).shape == (1, 14, 4)
+
+
 @pytest.mark.parametrize('placement', [None, 'head', 'middle', 'ends'])
 def test_a_checkpoint_of_a_square_grid_is_resized(placement):
     small, large = PositionEmbed(4, (4, 4), placement), PositionEmbed(4, (6, 9), placement)

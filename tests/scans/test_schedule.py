@@ -42,6 +42,7 @@ def test_hierarchical_has_fewer_parallel_scans_in_deeper_stages():
 
 def test_named_schedules():
     assert scans('mamba_nd') == scans('alternating') == list(NAMED_SCHEDULES['mamba_nd'])
+    assert scans('mamba_nd_3d', [7]) == [*NAMED_SCHEDULES['mamba_nd_3d'], 'raster_3d']
     assert scans('fractal') == ['hilbert_cross', 'hilbert_shifted_cross'] * 2
     snakes = scans('zigma', [8])
     assert len(set(snakes)) == 8

@@ -4,7 +4,7 @@ import inspect
 
 from torch import nn
 
-from mmmamba.scans import SCAN_MODULES, SCHEDULES, Scan, ScanSpec, build_scan, known_names
+from mmmamba.scans import SCAN_MODULES, SCHEDULES, Scan, ScanSpec, build_scan, check_axes, known_names
 
 from .selective_scans import StateSpace
 
@@ -39,9 +39,7 @@ def build_layer_scan(scan: ScanSpec | nn.Module, channels: int, state: StateSpac
             raise ValueError(f'scan {name!r} has the unknown arguments {unknown}; it takes {takes}')
         built = SCAN_MODULES.get(name)(channels, state, **options)
         found = 2
-    if found != axes:
-        kinds = {2: 'maps', 3: 'volumes'}
-        raise ValueError(f'scan {scan!r} is for {kinds[found]}, this mixer for {kinds[axes]}; {known_names()}')
+    check_axes(scan, found, axes)
     return built
 
 

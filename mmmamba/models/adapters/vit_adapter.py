@@ -190,10 +190,8 @@ class ViTAdapter(BaseModule):
         super().__init__(init_cfg)
         self.with_cp = with_cp
         self.backbone = MODELS.build(backbone)
-        if not isinstance(self.backbone, PlainBackbone):
-            raise ValueError(
-                f'backbone {backbone["type"]!r} is not a plain one, such as mmmamba.PlainMamba or mmmamba.Vim'
-            )
+        if not isinstance(self.backbone, PlainBackbone) or self.backbone.patch_embed.axes != 2:
+            raise ValueError(f'backbone {backbone["type"]!r} is not a plain one for images, such as mmmamba.PlainMamba')
         self.backbone.out_norms = nn.ModuleDict()  # it returns no maps; norms without a gradient stop distributed runs
         self.runs = equal_runs(len(self.backbone.layers), num_interactions)
         dims = self.backbone.embed_dims

@@ -36,7 +36,7 @@ class Kind:
 
 COUNTED = (
     'embed_dims', 'depths', 'num_layers', 'stem_dims', 'num_heads', 'window_sizes', 'd_state', 'd_conv', 'conv_size',
-    'patch_size', 'patch_stride', 'stride', 'img_size', 'grid',
+    'patch_size', 'patch_stride', 'patch_frames', 'stride', 'img_size', 'num_frames', 'grid',
 )  # fmt: skip
 # Of the values that an arch may have, whatever the backbone.
 KINDS = {
