@@ -245,6 +245,13 @@ def _advice(model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, T
                 f'the config builds {family.describe_arch(built)}: set arch={family.describe_arch(held)}.'
             )
     positions = [name for name in own if name.endswith('pos_embed.weight') and _reshaped(name, own, weights)]
+    if image_family_of(model) and any(
+        _reshaped(name, own, weights) and weights[name].dim() < own[name].dim() for name in own
+    ):
+        return (
+            ' It holds weights of images, which a backbone of clips takes, a whole model does not: give the backbone '
+            "init_cfg=dict(type='mmmamba.Pretrained', checkpoint=...)."
+        )
     if positions and image_family_of(model):
         return (
             ' Its position embeddings are of clips of other sizes, which nothing tells: build the model with the '

@@ -194,6 +194,11 @@ def test_weights_that_do_not_fit_are_named():
     halving = MambaND(dict(IMAGE_ARCH, downsample_layers=(1,)), in_channels=1)
     with pytest.raises(CheckpointError, match=r'3 are not expected \(downsamples.1.norm'):
         load_weights(build(), halving.state_dict())
+    classifier = torch.nn.Module()
+    classifier.backbone = build()
+    images = MambaND(IMAGE_ARCH, in_channels=1).state_dict()
+    with pytest.raises(CheckpointError, match=r'weights of images, .* give the backbone init_cfg=dict\('):
+        load_weights(classifier, {f'backbone.{key}': value for key, value in images.items()})
     with pytest.raises(CheckpointError, match='build the model with the img_size and num_frames that they were'):
         load_weights(build(), build(arch=dict(ARCH, num_frames=8)).state_dict())
     published = export(MambaND(IMAGE_ARCH, in_channels=1))
