@@ -61,6 +61,14 @@ def write(block: Block, folder: Path) -> Path:
     return path
 
 
+def write_with_bases(block: Block, folder: Path) -> Path:
+    """Write the configs of a page that have names, on which this one may be based, and this one."""
+    for other in CONFIGS:
+        if other.page == block.page and other.title:
+            write(other, folder)
+    return write(block, folder)
+
+
 def run(block: Block) -> None:
     names = {'torch': torch, 'images': torch.rand(1, 3, 64, 64)}
     exec(compile(block.text, block.id, 'exec'), names)
@@ -85,7 +93,7 @@ def test_example_with_weights_or_an_export_runs(block, folder):
 
 @with_id([block for block in CONFIGS if block.page != OWN_BACKBONE])
 def test_config_loads(block, folder):
-    cfg = load_config(str(write(block, folder)))
+    cfg = load_config(str(write_with_bases(block, folder)))
     assert cfg.default_scope in ('mmdet', 'mmseg', 'mmpretrain')
     assert cfg.model.backbone.type == 'mmmamba.VMamba'
 
@@ -101,9 +109,12 @@ def my_data(folder) -> Path:
             picture = Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
             labels = Image.fromarray(rng.integers(0, 3, (48, 64), dtype=np.uint8))
             one_class = folder / 'data/my_classes' / split / ('cat', 'dog')[i % 2]
-            for each in (boxes / split, maps / 'img_dir' / split, maps / 'ann_dir' / split, one_class):
+            rgb, thermal = boxes / split / 'rgb', boxes / split / 'thermal'
+            for each in (rgb, thermal, maps / 'img_dir' / split, maps / 'ann_dir' / split, one_class):
                 each.mkdir(parents=True, exist_ok=True)
             picture.save(boxes / split / f'{i}.jpg')
+            picture.save(rgb / f'{i}.jpg')
+            labels.save(thermal / f'{i}.png')
             picture.save(maps / 'img_dir' / split / f'{i}.jpg')
             picture.save(one_class / f'{i}.jpg')
             labels.save(maps / 'ann_dir' / split / f'{i}.png')
@@ -119,7 +130,7 @@ def my_data(folder) -> Path:
 @pytest.mark.slow
 @with_id(blocks(MY_DATA, 'python'))
 def test_the_config_of_my_data_trains(block, my_data, no_formatting):
-    path = write(block, my_data)
+    path = write_with_bases(block, my_data)
     cfg = load_config(str(path))
     check_data_paths(cfg, ('train_dataloader', 'val_dataloader'))
     brief = {'type': 'IterBasedTrainLoop', 'max_iters': 2, 'val_interval': 10, '_delete_': True}
