@@ -43,3 +43,9 @@ def test_slurm_gets_a_task_for_each_gpu(call):
     assert '-p gpu --job-name=job --gres=gpu:8 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=4' in line
     assert '--kill-on-bad-exit=1 --signal=TERM@120 --requeue python -u' in line
     assert line.rstrip().endswith('tools/train.py c.py --launcher slurm --resume')
+
+
+def test_slurm_evaluates_a_checkpoint(call):
+    line = call('slurm_test.sh', 'gpu', 'job', 'c.py', 'w.pth', '--tta', GPUS='4', GPUS_PER_NODE='4')
+    assert '-p gpu --job-name=job --gres=gpu:4 --ntasks=4 --ntasks-per-node=4' in line
+    assert line.rstrip().endswith('tools/test.py c.py w.pth --launcher slurm --tta')
