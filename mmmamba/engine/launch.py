@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner as MMEngineRunner
+from torch import distributed
 
 from mmmamba.checkpoints import CheckpointError
 from mmmamba.engine.config import draw_predictions, enable_amp, enable_auto_scale_lr, enable_tta, load_config
@@ -78,7 +79,8 @@ def train(
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else resume
     check_data_paths(cfg, ('train_dataloader', 'val_dataloader'))
-    _build_runner(cfg).train()
+    with _leaving_the_process_group(launcher):
+        _build_runner(cfg).train()
 
 
 def evaluate(
@@ -126,10 +128,11 @@ def evaluate(
         evaluators[0].update(output_dir=out, keep_results=True)
     elif out is not None and not out.endswith(('.json', '.pkl', '.pickle')):
         raise UserError(f'--out {out!r} must end in .json (metrics) or .pkl (predictions)')
-    runner = _build_runner(cfg)
-    if wants_predictions and cfg.default_scope != 'mmseg':
-        runner.test_evaluator.metrics.append(_dump_metric(cfg)(out_file_path=out))
-    metrics = runner.test()
+    with _leaving_the_process_group(launcher):
+        runner = _build_runner(cfg)
+        if wants_predictions and cfg.default_scope != 'mmseg':
+            runner.test_evaluator.metrics.append(_dump_metric(cfg)(out_file_path=out))
+        metrics = runner.test()
     if out is not None and not wants_predictions and runner.rank == 0:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         mmengine.dump(metrics, out)
@@ -142,6 +145,23 @@ def _prepare(config: str, work_dir: str | None, options: dict | None, launcher: 
         cfg.work_dir = work_dir
     cfg.launcher = launcher
     return cfg
+
+
+@contextmanager
+def _leaving_the_process_group(launcher: str) -> Iterator[None]:
+    """Leave the group that the launcher opened; not after an error, when other ranks may still wait for this one.
+
+    A process that ends while gloo's threads run is aborted at times ("terminate called without an active exception").
+    """
+    failed = False
+    try:
+        yield
+    except Exception:
+        failed = True
+        raise
+    finally:  # on SIGTERM as well, where all ranks exit together
+        if launcher != 'none' and not failed and distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def _build_runner(cfg: Config) -> MMEngineRunner:

@@ -15,13 +15,13 @@ from mmmamba.engine import train
 from mmmamba.layers.scans import LocalScan, LocalSearch
 from mmmamba.models import VMamba
 from mmmamba.registry import MODELS
-from mmmamba.scans import NAMED_SCANS, NAMED_SCHEDULES, SCAN_MODULES, build_scan, route_names
+from mmmamba.scans import NAMED_SCANS, NAMED_SCHEDULES, SCAN_MODULES, build_scan, route_names, scan_of_layer
 
 # As a user types them.
 ROUTES = [f'[{name}]' for name in route_names() if name != 'raster']
 SCANS = [
     *(name for name in NAMED_SCANS if build_scan(name).axes == 2),
-    *NAMED_SCHEDULES,
+    *(name for name in NAMED_SCHEDULES if build_scan(scan_of_layer(name, 0, [6])).axes == 2),
     'hierarchical',
     *SCAN_MODULES.module_dict,
     '[raster,atrous,hilbert.reverse]',
