@@ -3,7 +3,7 @@
 _base_ = [
     'mmpretrain::_base_/models/swin_transformer/tiny_224.py',
     'mmpretrain::_base_/datasets/imagenet_bs64_deit3_224.py',
-    'mmpretrain::_base_/schedules/imagenet_bs1024_adamw_swin.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_tokens.py',
     '../_base_/default_runtime_cls.py',
 ]
 
@@ -14,18 +14,7 @@ model = dict(
 )
 optim_wrapper = dict(
     optimizer=dict(lr=1e-5, weight_decay=0.1),
-    paramwise_cfg=dict(
-        custom_keys={
-            'A_log': dict(decay_mult=0.0),
-            '.D': dict(decay_mult=0.0),
-            'dt_proj_bias': dict(decay_mult=0.0),
-            'norm.weight': dict(decay_mult=0.0),
-            'out_norms': dict(decay_mult=0.0),
-            'pos_embed': dict(decay_mult=0.0),
-            'register_embed': dict(decay_mult=0.0),
-            'cls_token': dict(decay_mult=0.0),
-        }
-    ),
+    paramwise_cfg=dict(custom_keys={'register_embed': dict(decay_mult=0.0)}),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=True, end=5, convert_to_iter_based=True),

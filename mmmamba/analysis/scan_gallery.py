@@ -1,6 +1,7 @@
 """Pictures of routes: the path over a small map, each pixel with the number of its step, coloured by it."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from matplotlib import colormaps
@@ -57,7 +58,7 @@ def draw_path(axes: Axes, order: Sequence[int], rows: int, cols: int) -> None:
     colours = colormaps['viridis']
     last = max(1, len(order) - 1)
     points = [(pixel % cols, pixel // cols) for pixel in order]
-    for step, ((x0, y0), (x1, y1)) in enumerate(zip(points, points[1:], strict=False)):
+    for step, ((x0, y0), (x1, y1)) in enumerate(pairwise(points)):
         is_jump = max(abs(x1 - x0), abs(y1 - y0)) > 1
         style = dict(linewidth=0.7, alpha=0.5) if is_jump else dict(linewidth=3)
         axes.plot([x0, x1], [y0, y1], color=colours(step / last), zorder=1, **style)

@@ -7,6 +7,7 @@ row-major and one behind the other, (B, L, C).
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from mmengine.model import BaseModule
@@ -262,7 +263,7 @@ def equal_runs(layers: int, count: int) -> list[range]:
     if not 1 <= count <= layers:
         raise ValueError(f'num_interactions {count!r} is not between 1 and {layers}, the number of layers')
     bounds = [i * layers // count for i in range(count + 1)]
-    return [range(*pair) for pair in zip(bounds, bounds[1:], strict=False)]
+    return [range(*pair) for pair in pairwise(bounds)]
 
 
 def _init_weights(module: nn.Module) -> None:
