@@ -4,6 +4,7 @@
 dispatch mode needs. A call on plain tensors that nobody traces goes through a ``torch.autograd.Function`` instead.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,20 @@ def function_of(forward: Callable, setup_context: Callable, backward: Callable) 
 def call(operator: Callable, function: type[torch.autograd.Function], *inputs: Any) -> Any:
     """The operator, or the function that does the same, on ``inputs``."""
     return operator(*inputs) if is_traced(inputs) else function.apply(*inputs)
+
+
+def unshared(implementation: Callable) -> Callable:
+    """The implementation as an operator may register it: contiguous, and parts of one tensor made apart."""
+
+    @functools.wraps(implementation)
+    def wrapper(*inputs):
+        outputs = implementation(*inputs)
+        memory = [output.untyped_storage().data_ptr() for output in outputs]
+        shared = [memory.count(m) > 1 for m in memory]
+        outputs = (o.clone() if s else o for o, s in zip(outputs, shared, strict=True))
+        return tuple(o.contiguous() for o in outputs)
+
+    return wrapper
 
 
 def is_traced(inputs: tuple) -> bool:

@@ -37,29 +37,26 @@ from .triton_segments import chain_segments
 
 
 @triton.jit
-def grad_of_state(dt, dy, A, C_ptr, valid, carry, t, BLOCK_T: tl.constexpr):
+def grads_of_a_state(dt, dy, A, C, carry, t, BLOCK_T: tl.constexpr):
     """The gradient of one state at each step of a tile, its decay, and what the step before the tile gets."""
-    C = tl.load(C_ptr, mask=valid, other=0.0).to(tl.float32)
     decay = tl.exp2(dt * (A * LOG2E)[None, :])
     grad = grads_of_states(decay, dy * C[:, None], carry, t, BLOCK_T)
     return grad, decay, row(decay * grad, t, 0)
 
 
 @triton.jit
-def through_state(grad, decay, dt, u, dy, B_ptr, valid, start_ptr, in_block, t):
+def through_a_state(grad, decay, dt, u, dy, B, start, t):
     """What one state gives, by channel, to dB and dC, to the step size by way of A, and to ``dt * u``."""
-    start = tl.load(start_ptr, mask=in_block, other=0.0)
-    B = tl.load(B_ptr, mask=valid, other=0.0).to(tl.float32)
     drive = dt * u * B[:, None]
     kept = decay * states_before(decay, drive, start, t)
     return grad * dt * u, dy * (kept + drive), kept * grad, grad * B[:, None]
 
 
 @triton.jit
-def add_column(total, x, column, columns, DOT: tl.constexpr):
-    """Add the sums of ``x`` over channels to one column of ``total``, on the matrix units: shuffles take longer."""
-    ones = tl.where(columns[None, :] == column, 1.0, tl.zeros((x.shape[1], total.shape[1]), tl.float32))
-    return tl.dot(x.to(DOT), ones.to(DOT), total, input_precision='tf32x3')
+def with_column(rows, x, column, columns, DOT: tl.constexpr):
+    """``rows`` with the sums of ``x`` over channels in one column, by the matrix units: shuffles take longer."""
+    sums = tl.dot(x.to(DOT), tl.full((x.shape[1], rows.shape[1]), 1.0, DOT), input_precision='tf32x3')
+    return tl.where(columns[None, :] == column, sums, rows)
 
 
 @triton.jit
@@ -111,6 +108,7 @@ def scan_backward_kernel(
     stride_dBl,
     stride_dBg,
     stride_states,
+    stride_share,
     R: tl.constexpr,
     N: tl.constexpr,
     REVERSE: tl.constexpr,
@@ -135,6 +133,9 @@ def scan_backward_kernel(
     image_group = (pid // (blocks * G * segments)).to(tl.int64)
     first_image = image_group * images
     t, r, columns = tl.arange(0, BLOCK_T), tl.arange(0, BLOCK_R), tl.arange(0, BLOCK_2N)
+    # Tiles of one shape get one layout, of the widest access among them: it has to be that of the channels.
+    if BLOCK_2N == BLOCK_C:
+        columns = tl.multiple_of(columns, VECTOR)
     route_tiles = tl.cdiv(T, BLOCK_T)
     first_tile = segment * segment_tiles
     tiles = tl.minimum(route_tiles - first_tile, segment_tiles)
@@ -165,7 +166,8 @@ def scan_backward_kernel(
         du_ptr += g * stride_dug
         ddelta_ptr += g * stride_ddeltag + block * stride_ddeltap
         dB_ptr += g * stride_dBg + block * stride_dBp
-        dA_ptr += ((image_group * segments + segment) * G + g) * N * E + c
+        share = (image_group * segments + segment) * stride_share
+        dA_ptr += share + g * N * E + c
 
     # One state stays in registers. More, with their A and the sums of its gradient, wait in memory that only this
     # program reads and writes: registers would spill.
@@ -185,16 +187,16 @@ def scan_backward_kernel(
         p, valid = pixels(routes_ptr, tile * BLOCK_T + t, T, REVERSE, WIDE)
         inside = valid[:, None] & in_block[None, :]
         offsets = p[:, None] * stride_row + c[None, :]
-        u = tl.load(u_ptr + image * stride_ub + offsets, mask=inside, other=0.0).to(tl.float32)
+        u = tl.load(u_ptr + image * stride_ub + offsets, mask=in_block[None, :], other=0.0).to(tl.float32)
         dy = tl.load(dy_ptr + image * stride_ub + offsets, mask=inside, other=0.0).to(tl.float32)
         if R > 0:
             low_offsets = p[:, None] * stride_deltal + r[None, :]
-            in_low = valid[:, None] & (r < R)[None, :]
-            low = tl.load(delta_ptr + image * stride_deltab + low_offsets, mask=in_low, other=0.0).to(DOT)
+            low = tl.load(delta_ptr + image * stride_deltab + low_offsets, mask=(r < R)[None, :], other=0.0).to(DOT)
             v = steps_in_lane(tl.dot(low, weight, input_precision='tf32x3'))
         else:
             delta_offsets = p[:, None] * stride_deltal + c[None, :]
-            v = tl.load(delta_ptr + image * stride_deltab + delta_offsets, mask=inside, other=0.0).to(tl.float32)
+            v = tl.load(delta_ptr + image * stride_deltab + delta_offsets, mask=in_block[None, :], other=0.0)
+            v = v.to(tl.float32)
         if bias_ptr is not None:
             v += bias[None, :]
         if SOFTPLUS:
@@ -207,36 +209,42 @@ def scan_backward_kernel(
         driven = tl.zeros_like(u)
         ddt = tl.zeros_like(u)
         start_ptr = states_ptr + ((image * G + g) * route_tiles + tile) * stride_states + c
-        B_at, C_at = B_ptr + image * stride_Bb + p * stride_Bl, C_ptr + image * stride_Bb + p * stride_Bl
+        B_at, C_at, rows = B_ptr + image * stride_Bb, C_ptr + image * stride_Bb, p * stride_Bl
         if N == 1:
+            C = tl.load(C_at + rows).to(tl.float32)
             if not STARTED:
                 carry = tl.where(tile == last_tile, 0.0, carry)
-            grad, decay, carry = grad_of_state(dt, dy, A, C_at, valid, carry, t, BLOCK_T)
+            grad, decay, carry = grads_of_a_state(dt, dy, A, C, carry, t, BLOCK_T)
             if not SUMMARY:
-                dB, dC, kept, driven = through_state(grad, decay, dt, u, dy, B_at, valid, start_ptr, in_block, t)
+                B = tl.load(B_at + rows).to(tl.float32)
+                start = tl.load(start_ptr, mask=in_block, other=0.0)
+                dB, dC, kept, driven = through_a_state(grad, decay, dt, u, dy, B, start, t)
                 ddt += kept * A[None, :]
                 dA += tl.sum(kept * dt, 0)
                 if R == 0:
                     drow = tl.zeros((BLOCK_T, BLOCK_2N), tl.float32)
-                    drow = add_column(add_column(drow, dB, 0, columns, DOT), dC, 1, columns, DOT)
+                    drow = with_column(with_column(drow, dB, 0, columns, DOT), dC, 1, columns, DOT)
         else:
             drow = tl.zeros((BLOCK_T, BLOCK_2N), tl.float32)
             for n in range(N):  # not unrolled: compiles as fast as one state, and spills less
+                # Loads come before stores, which may be to the same memory for all the compiler knows.
                 A = tl.load(A_ptr + n * E, mask=in_block, other=0.0)
                 carry = tl.load(carry_ptr + n * E, mask=in_block, other=0.0)
+                C = tl.load(C_at + (rows + n)).to(tl.float32)
+                if not SUMMARY:
+                    B = tl.load(B_at + (rows + n)).to(tl.float32)
+                    start = tl.load(start_ptr + n * E, mask=in_block, other=0.0)
+                    dA = tl.load(dA_ptr + n * E, mask=in_block & (i > 0), other=0.0)
                 if not STARTED:
                     carry = tl.where(tile == last_tile, 0.0, carry)
-                grad, decay, carry = grad_of_state(dt, dy, A, C_at + n, valid, carry, t, BLOCK_T)
+                grad, decay, carry = grads_of_a_state(dt, dy, A, C, carry, t, BLOCK_T)
                 tl.store(carry_ptr + n * E, carry, mask=in_block)
                 if not SUMMARY:
-                    dB, dC, kept, driven_n = through_state(
-                        grad, decay, dt, u, dy, B_at + n, valid, start_ptr + n * E, in_block, t
-                    )
+                    dB, dC, kept, driven_n = through_a_state(grad, decay, dt, u, dy, B, start, t)
                     driven += driven_n
                     ddt += kept * A[None, :]
-                    dA = tl.load(dA_ptr + n * E, mask=in_block & (i > 0), other=0.0) + tl.sum(kept * dt, 0)
-                    tl.store(dA_ptr + n * E, dA, mask=in_block)
-                    drow = add_column(add_column(drow, dB, n, columns, DOT), dC, N + n, columns, DOT)
+                    tl.store(dA_ptr + n * E, dA + tl.sum(kept * dt, 0), mask=in_block)
+                    drow = with_column(with_column(drow, dB, n, columns, DOT), dC, N + n, columns, DOT)
         if SUMMARY:
             sum_dt += tl.sum(dt, 0)
         else:
@@ -255,7 +263,7 @@ def scan_backward_kernel(
                 dweight = tl.dot(tl.trans(low), ddelta, dweight, input_precision='tf32x3')
                 dlow = tl.dot(ddelta, transposed_weight, input_precision='tf32x3')
                 if N == 1:  # dB and dC become two further columns of the same row
-                    dlow = add_column(add_column(dlow, dB, R, r, DOT), dC, R + 1, r, DOT)
+                    dlow = with_column(with_column(dlow, dB, R, r, DOT), dC, R + 1, r, DOT)
                 width: tl.constexpr = R + 2 if N == 1 else R
                 out = ddelta_ptr + image * stride_ddeltab + (p[:, None] * stride_ddeltal + r[None, :])
                 tl.store(out, dlow.to(ddelta_ptr.dtype.element_ty), mask=valid[:, None] & (r < width)[None, :])
@@ -270,15 +278,14 @@ def scan_backward_kernel(
         if N == 1:
             tl.store(carry_ptr, carry, mask=in_block)
     else:
-        part = (image_group * segments + segment) * G * E + channel
         if N == 1:
             tl.store(dA_ptr, dA, mask=in_block)
         if D_ptr is not None:
-            tl.store(dD_ptr + part, dD, mask=in_block)
+            tl.store(dD_ptr + share + channel, dD, mask=in_block)
         if bias_ptr is not None:
-            tl.store(dbias_ptr + part, dbias, mask=in_block)
+            tl.store(dbias_ptr + share + channel, dbias, mask=in_block)
         if R > 0:
-            tl.store(dweight_ptr + part[None, :] * R + r[:, None], dweight, mask=in_weight)
+            tl.store(dweight_ptr + share + (channel[None, :] * R + r[:, None]), dweight, mask=in_weight)
 
 
 def scan_backward(
@@ -322,12 +329,15 @@ def scan_backward(
     # Every block of channels has its own sums, but a part of one full delta.
     ddelta = dlow if rank else full.view(batch, length, groups, channels).expand(blocks, -1, -1, -1, -1)
     A_by_state = A.transpose(1, 2).contiguous()  # neighbouring channels are neighbouring lanes
-    dA = A.new_empty(parts, *A_by_state.shape)
-    dweight, dbias, dD = (None if p is None else A.new_empty(parts, *p.shape) for p in (weight, bias, D))
+    # Gradients of the parameters lie in one row for each part, so that one sum adds the parts of all of them.
+    parameters = (A_by_state, weight, bias, D)
+    shares = A.new_empty(parts, sum(0 if p is None else p.numel() for p in parameters))
+    dA, dweight, dbias, dD = _split(shares, parameters)
     strides = dict(
         stride_dub=u.stride(0),
         stride_dug=u.numel() if reads_shared_channels(u, A) else channels,
         stride_states=states.stride(2),
+        stride_share=shares.shape[1],
         BLOCK_2N=max(16, next_power_of_2(2 * d_state)),
     )
     for name, tensor in (('ddelta', ddelta), ('dB', dB)):
@@ -341,10 +351,17 @@ def scan_backward(
         launch(scan_backward_kernel, grid, *inputs, carries, sums, *nothing, **strides, **arguments, **summary)
         chain_segments(carries, sums, A, reverse=True)
     else:
-        carries = torch.empty_like(dA)
+        carries = A.new_empty(parts, *A_by_state.shape)
     run = dict(SUMMARY=False, STARTED=config.segments > 1)
     launch(scan_backward_kernel, grid, *inputs, carries, None, *outputs, **strides, **arguments, **run)
     drows = torch.empty((batch, length, groups, rank + 2 * d_state), dtype=dtypes[2], device=u.device)
     torch.sum(rows.permute(0, 2, 3, 1, 4), 0, out=drows)  # (blocks, G, b, L, ...) -> (b, L, G, ...)
-    dweight, dbias, dA, dD = (None if p is None else p.sum(0) for p in (dweight, dbias, dA, dD))
+    dA, dweight, dbias, dD = _split(shares.sum(0), parameters)
     return du, full, drows, dweight, dbias, dA.transpose(1, 2), dD
+
+
+def _split(rows: Tensor, parameters: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+    """(..., total) cut into the shapes of the parameters, one after the other; None where there is none."""
+    sizes = [0 if p is None else p.numel() for p in parameters]
+    pieces = zip(rows.split(sizes, dim=-1), parameters, strict=True)
+    return [None if p is None else piece.unflatten(-1, p.shape) for piece, p in pieces]

@@ -121,15 +121,16 @@ def scan_forward_kernel(
         p, valid = pixels(routes_ptr, tile * BLOCK_T + t, T, REVERSE, WIDE)
         inside = valid[:, None] & in_block[None, :]
         offsets = p[:, None] * stride_row + c[None, :]
-        u = tl.load(u_ptr + image * stride_ub + offsets, mask=inside, other=0.0).to(tl.float32)
+        u = tl.load(u_ptr + image * stride_ub + offsets, mask=in_block[None, :], other=0.0).to(tl.float32)
         if R > 0:
             low_offsets = p[:, None] * stride_deltal + r[None, :]
-            in_low = valid[:, None] & (r < R)[None, :]
-            low = tl.load(delta_ptr + image * stride_deltab + low_offsets, mask=in_low, other=0.0)
+            low = tl.load(delta_ptr + image * stride_deltab + low_offsets, mask=(r < R)[None, :], other=0.0)
             dt = steps_in_lane(tl.dot(low.to(DOT), weight, input_precision='tf32x3'))
         else:
             delta_offsets = p[:, None] * stride_deltal + c[None, :]
-            dt = tl.load(delta_ptr + image * stride_deltab + delta_offsets, mask=inside, other=0.0).to(tl.float32)
+            dt = tl.load(delta_ptr + image * stride_deltab + delta_offsets, mask=in_block[None, :], other=0.0).to(
+                tl.float32
+            )
         if bias_ptr is not None:
             dt += bias[None, :]
         if SOFTPLUS:
@@ -140,7 +141,7 @@ def scan_forward_kernel(
             h = tl.where(tile == first_tile, 0.0, h)
         for n in tl.static_range(N):
             start = row(h, n_index, n)
-            B = tl.load(B_ptr + image * stride_Bb + (p * stride_Bl + n), mask=valid, other=0.0).to(tl.float32)
+            B = tl.load(B_ptr + image * stride_Bb + (p * stride_Bl + n)).to(tl.float32)
             decay = tl.exp2(dt * row(A, n_index, n)[None, :])
             states = states_after(decay, drive * B[:, None], start, t)
             h = with_row(h, n_index, n, row(states, t, BLOCK_T - 1))
@@ -152,7 +153,7 @@ def scan_forward_kernel(
                     saved += stride_states
                     tl.store(states_ptr + saved + c, row(states, t, j * SAVE_T - 1), mask=exists)
             if not SUMMARY:
-                C = tl.load(C_ptr + image * stride_Bb + (p * stride_Bl + n), mask=valid, other=0.0).to(tl.float32)
+                C = tl.load(C_ptr + image * stride_Bb + (p * stride_Bl + n)).to(tl.float32)
                 y += states * C[:, None]
         if SUMMARY:
             sum_dt += tl.sum(dt, 0)

@@ -72,15 +72,16 @@ def _backward(
         du.view(u.shape),
         ddelta.view(u.shape),
         dA.flatten(0, 1).to(A.dtype),
-        # Always copies: outputs of an operator may not share memory.
-        dB.clone(memory_format=torch.contiguous_format).to(B.dtype),
-        dC.clone(memory_format=torch.contiguous_format).to(C.dtype),
+        dB.to(B.dtype),
+        dC.to(C.dtype),
         A.new_empty(0) if D is None else dD.flatten().to(D.dtype),
         A.new_empty(0) if delta_bias is None else dbias.flatten().to(delta_bias.dtype),
     )
 
 
-scan_backward_op = torch.library.custom_op('mmmamba::selective_scan_triton_backward', _backward, mutates_args=())
+scan_backward_op = torch.library.custom_op(
+    'mmmamba::selective_scan_triton_backward', eager.unshared(_backward), mutates_args=()
+)
 
 
 @scan_backward_op.register_fake

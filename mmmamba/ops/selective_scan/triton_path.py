@@ -151,12 +151,11 @@ def _forward_config(u: Tensor, A: Tensor, routes: Tensor | None) -> Config:
 
 
 def _backward_config(u: Tensor, A: Tensor, routes: Tensor | None) -> Config:
-    # ms as above, 32 channels and one warp / 64 and two: E 96 1.42 / 1.54, E 192 0.57 / 0.58, E 384 0.54 / 0.46,
-    # E 768 0.49 / 0.41. Two channels a lane, 32 steps or fewer registers spill, and cost 1.2 to 2 times as much.
-    # d_state 16, one H200, 2026-11-26: E 96 of 4 groups 21.6 / 13.1 though a third of the lanes idles, E 384 of one
-    # group and 197 steps (Vim-S) 0.43 / 0.43.
+    # ms on one H100, bf16, 32 channels and one warp / 64 and two. d_state 1, batch 128, 2026-11-25: E 96 1.42 / 1.54,
+    # E 192 0.57 / 0.58, E 384 0.54 / 0.46, E 768 0.49 / 0.41. d_state 16, 2026-11-26: E 96 of 4 groups and 3136 steps
+    # 6.7 / 7.8, E 384 of one group and 197 steps (Vim-S) 0.27 / 0.28. Two channels a lane or 32 steps spill registers.
     _, channels, d_state = A.shape
-    wide = channels >= 64 if d_state > 1 else channels >= 384 and channels % 64 == 0
+    wide = d_state == 1 and channels >= 384 and channels % 64 == 0
     return _cut(u, A, routes, SAVED_STEPS, 64 if wide else 32, 2 if wide else 1)
 
 

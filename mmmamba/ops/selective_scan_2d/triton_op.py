@@ -72,7 +72,9 @@ def _backward(
     )
 
 
-scan_backward_op = torch.library.custom_op('mmmamba::selective_scan_2d_triton_backward', _backward, mutates_args=())
+scan_backward_op = torch.library.custom_op(
+    'mmmamba::selective_scan_2d_triton_backward', eager.unshared(_backward), mutates_args=()
+)
 
 
 @scan_backward_op.register_fake
