@@ -30,7 +30,7 @@ def call(operator: Callable, function: type[torch.autograd.Function], *inputs: A
 
 
 def unshared(implementation: Callable) -> Callable:
-    """The implementation as an operator may register it: contiguous, and parts of one tensor made apart."""
+    """The implementation with what ``torch.library`` demands of outputs: contiguous, no two in the same memory."""
 
     @functools.wraps(implementation)
     def wrapper(*inputs):

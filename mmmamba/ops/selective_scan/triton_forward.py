@@ -128,9 +128,8 @@ def scan_forward_kernel(
             dt = steps_in_lane(tl.dot(low.to(DOT), weight, input_precision='tf32x3'))
         else:
             delta_offsets = p[:, None] * stride_deltal + c[None, :]
-            dt = tl.load(delta_ptr + image * stride_deltab + delta_offsets, mask=in_block[None, :], other=0.0).to(
-                tl.float32
-            )
+            dt = tl.load(delta_ptr + image * stride_deltab + delta_offsets, mask=in_block[None, :], other=0.0)
+            dt = dt.to(tl.float32)
         if bias_ptr is not None:
             dt += bias[None, :]
         if SOFTPLUS:
