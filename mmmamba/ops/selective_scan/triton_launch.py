@@ -29,14 +29,14 @@ class Config(NamedTuple):
 def pixels(routes_ptr, step, T, REVERSE: tl.constexpr, WIDE: tl.constexpr):
     """The pixel of each step, and which steps exist. Without routes, pixels are in order, or from the last.
 
-    Steps behind the end stand at the last pixel of the route, so that loads need no mask: it is enough that what they
-    would write, and their gradients, are masked.
+    Steps behind the end stand at a pixel of the route, so that loads need no mask: it is enough that what they would
+    write, and their gradients, are masked.
     """
     valid = step < T
-    step = tl.minimum(step, T - 1)
-    if REVERSE:
-        step = T - 1 - step
-    p = step if routes_ptr is None else tl.load(routes_ptr + step)
+    if routes_ptr is None:
+        p = tl.where(valid, T - 1 - step if REVERSE else step, 0)
+    else:
+        p = tl.load(routes_ptr + tl.minimum(step, T - 1))
     return p.to(tl.int64 if WIDE else tl.int32), valid
 
 
