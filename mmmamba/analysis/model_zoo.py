@@ -16,7 +16,7 @@ from mmmamba.engine.errors import UserError
 
 DATA = {
     'ImageNet-1k': 'Image classification, ImageNet-1k at 224x224',
-    'COCO': 'Object detection and instance segmentation, COCO, Mask R-CNN',
+    'COCO': 'Object detection and instance segmentation, COCO (other models: Mask R-CNN)',
     'ADE20K': 'Semantic segmentation, ADE20K, UPerNet',
 }
 HEAD = """# Model zoo
