@@ -6,6 +6,7 @@ rounds after warm-up. One model is on the device at a time, so that the peak is 
 """
 
 import gc
+import itertools
 import math
 import statistics
 import time
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmmamba.analysis.benchmark_models import CLASSES, expand, find_model, is_ours, label
+from mmmamba.analysis.benchmark_models import CLASSES, expand, find_model, is_ours, label, takes_clips
 from mmmamba.analysis.op_benchmark import describe
+from mmmamba.engine.errors import UserError
 from mmmamba.ops import use_backend
 
 MODES = ('inference', 'training')  # training: forward, loss, backward; no optimizer
@@ -33,17 +35,16 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Cell:
-    """What is timed on every model."""
+    """What is timed on every model; ``size`` is height and width, of clips frames before them."""
 
     mode: str
     run: str
-    size: tuple[int, int]
+    size: tuple[int, ...]
     batch: int
     dtype: str
 
     def __str__(self) -> str:
-        height, width = self.size
-        return f'{self.mode} {self.run} {self.dtype} {self.batch}x{height}x{width}'
+        return f'{self.mode} {self.run} {self.dtype} {"x".join(map(str, (self.batch, *self.size)))}'
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Row:
         error: relative error that it was let through with.
         milliseconds: median of a batch, the latency.
         spread: largest less smallest round, over the median.
-        images_per_second: batch over latency.
+        images_per_second: batch over latency; a clip counts as one.
         peak_mib: largest memory that PyTorch held on the GPU; None on the CPU.
         problem: why it was not timed: wrong, failed, out of memory, or no such way of running here.
     """
@@ -84,9 +85,12 @@ def benchmark(specs: Sequence[str], cells: Sequence[Cell], device: torch.device,
         A row for each model and cell.
 
     Raises:
-        UserError: if there is no such model; before any is timed.
+        UserError: if there is no such model, or a size is not of what it takes; before any is timed.
     """
-    for spec, build in {spec: find_model(spec) for spec in expand(specs)}.items():
+    models = {spec: find_model(spec) for spec in expand(specs)}
+    for spec, cell in itertools.product(models, cells):
+        _check_size(spec, cell.size)
+    for spec, build in models.items():
         for size in dict.fromkeys(cell.size for cell in cells):
             model = build(size).to(device)
             references = {}  # by mode, at this size
@@ -94,6 +98,14 @@ def benchmark(specs: Sequence[str], cells: Sequence[Cell], device: torch.device,
                 yield _row(model, label(spec), cell, device, rounds, references)
             del model
             _free(device)
+
+
+def _check_size(spec: str, size: tuple[int, ...]) -> None:
+    kind, axes, example = ('clips', 3, '32x224x224') if takes_clips(spec) else ('images', 2, '224x224')
+    if len(size) != axes:
+        raise UserError(
+            f'model {spec!r} takes {kind}, which have no size {"x".join(map(str, size))}; give sizes such as {example}'
+        )
 
 
 def _row(
@@ -167,7 +179,7 @@ def _runner(model: nn.Module, cell: Cell, device: torch.device) -> Callable[[], 
                 logits = call(images)
             if not is_training:
                 return logits
-            loss = F.cross_entropy(logits.float(), labels)
+            loss = F.cross_entropy(logits.float(), labels % logits.shape[1])  # a config's may be fewer classes
             loss.backward()
             return loss.detach()
 

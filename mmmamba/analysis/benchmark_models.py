@@ -11,20 +11,21 @@ from torch import Tensor, nn
 
 from mmmamba.engine.config import load_config
 from mmmamba.engine.errors import UserError
-from mmmamba.models import backbones
+from mmmamba.models import backbones, clip_backbones
 from mmmamba.registry import MODELS
 
+BACKBONES = {name: getattr(room, name) for room in (backbones, clip_backbones) for name in room.__all__}
 KINDS = (
     "'VMamba:tiny' (a backbone of ours and its arch), the path of a classification config, 'timm:convnext_tiny', "
     "'mmpretrain:convnext-tiny_32xb128_in1k'; ':channels_last' behind any; 'VMamba:*' for all its published archs, "
-    "'*' for those of every backbone"
+    "'*' for those of every backbone of images"
 )
 CLASSES = 1000
-Factory = Callable[[tuple[int, int]], nn.Module]  # from height and width
+Factory = Callable[[tuple[int, ...]], nn.Module]  # from height and width, of clips frames before them
 
 
 class PooledClassifier(nn.Module):
-    """A backbone, the mean of its last map, and a linear layer: (B, 3, H, W) to (B, 1000)."""
+    """A backbone, the mean of its last map, and a linear layer: images or clips, as that takes them, to (B, 1000)."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -32,7 +33,7 @@ class PooledClassifier(nn.Module):
         self.head = nn.LazyLinear(CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.backbone(x)[-1].mean((2, 3)))
+        return self.head(self.backbone(x)[-1].flatten(2).mean(2))
 
 
 class _ChannelsLast(nn.Module):
@@ -68,14 +69,14 @@ def expand(specs: Sequence[str]) -> list[str]:
     for spec in specs:
         names = backbones.__all__ if spec == '*' else [spec.removesuffix(':*')]
         for name in names:
-            wanted = spec.endswith('*') and name in backbones.__all__
+            wanted = spec.endswith('*') and name in BACKBONES
             written_out += [f'{name}:{arch}' for arch in _published_archs(name)] if wanted else [spec]
     return list(dict.fromkeys(written_out))
 
 
 def _published_archs(backbone: str) -> list[str]:
     """Names in the table beside the backbone, without second names of the same architecture."""
-    table = sys.modules[getattr(backbones, backbone).__module__].ARCH
+    table = sys.modules[BACKBONES[backbone].__module__].ARCH
     names = {}
     for name, arch in table.items():
         names.setdefault(id(arch), name)
@@ -93,18 +94,20 @@ def find_model(spec: str) -> Factory:
     """
     if spec.endswith(':channels_last'):
         build = find_model(spec.removesuffix(':channels_last'))
+        if takes_clips(spec):
+            raise UserError(f'model {spec!r}: channels_last is a memory format of images, this model takes clips')
         return lambda size: _ChannelsLast(build(size))
     source, _, name = spec.partition(':')
     if spec.endswith('.py'):
         build = _from_config(spec)
     elif source in LIBRARIES:
         build = LIBRARIES[source](name)
-    elif source in backbones.__all__ and name:
+    elif source in BACKBONES and name:
         build = _from_backbone(source, name)
     else:
-        raise UserError(f'model {spec!r} is not one of {KINDS}; our backbones: {", ".join(backbones.__all__)}')
+        raise UserError(f'model {spec!r} is not one of {KINDS}; our backbones: {", ".join(BACKBONES)}')
 
-    def build_and_run(size: tuple[int, int]) -> nn.Module:
+    def build_and_run(size: tuple[int, ...]) -> nn.Module:
         torch.manual_seed(0)
         model = build(size).eval()
         with torch.no_grad():
@@ -112,6 +115,13 @@ def find_model(spec: str) -> Factory:
         return model
 
     return build_and_run
+
+
+def takes_clips(spec: str) -> bool:
+    """Whether the model of a spec that ``find_model`` knows takes clips, (B, 3, T, H, W), in place of images."""
+    spec = spec.removesuffix(':channels_last')
+    kind = load_config(spec).model.backbone.type if spec.endswith('.py') else spec.partition(':')[0]
+    return kind.removeprefix('mmmamba.') in clip_backbones.__all__
 
 
 def is_ours(model: nn.Module) -> bool:
@@ -134,7 +144,7 @@ def _from_config(path: str) -> Factory:
     if cfg.default_scope != 'mmpretrain':
         raise UserError(f'config {path!r} is of {cfg.default_scope}; a benchmark takes classifiers and backbones')
 
-    def build(size: tuple[int, int]) -> nn.Module:
+    def build(size: tuple[int, ...]) -> nn.Module:
         init_default_scope('mmpretrain')
         return _TensorMode(MODELS.build(cfg.model))
 

@@ -22,13 +22,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from mmmamba import ops  # noqa: F401 - registers the scans
+from mmmamba.layers import ClipEmbed
 from mmmamba.registry import MODELS
 
 UNIT = (
     'FLOPs as papers print them: MACs, one for each multiply-add of a product or convolution (twice that in additions '
     'and multiplications), and 9BLDN + BLD for each route of a scan'
 )
-# Height and width that papers give figures for, by the config's library.
+# Height and width of images that papers give figures for, by the config's library.
 PUBLISHED_SIZES = {'mmpretrain': (224, 224), 'mmdet': (800, 1280), 'mmseg': (512, 2048)}
 PROPOSALS, MASKS = 1000, 100  # of a two-stage detector; a constant number, as mmdet's own count has it
 
@@ -64,19 +65,33 @@ def build_on_meta(cfg: Config) -> nn.Module:
         return MODELS.build(cfg.model).eval()
 
 
-def count_inference(model: nn.Module, size: tuple[int, int], *, batch: int = 1) -> dict[str, Figures]:
+def published_size(model: nn.Module, library: str) -> tuple[int, ...]:
+    """What papers give figures for: height and width, of clips those that the model is built for, frames first.
+
+    Args:
+        model: of a config.
+        library: the config's ``default_scope``.
+    """
+    backbone = _backbone(model)
+    if isinstance(getattr(backbone, 'patch_embed', None), ClipEmbed):
+        embed = backbone.patch_embed
+        return tuple(side * patch for side, patch in zip(backbone.pos_embed.grid, embed.patch_size, strict=True))
+    return PUBLISHED_SIZES[library]
+
+
+def count_inference(model: nn.Module, size: tuple[int, ...], *, batch: int = 1) -> dict[str, Figures]:
     """Figures of inference at one size.
 
     Args:
         model: a backbone, classifier, segmentor or detector on the meta device. Of a two-stage detector, the heads
             see a thousand proposals and a hundred masks.
-        size: height and width of the images.
+        size: height and width of the images, of clips frames before them.
         batch: number of images.
 
     Returns:
         Figures for every module by its dotted name; ``''`` is the model.
     """
-    stem = next(module for module in _backbone(model).modules() if isinstance(module, nn.Conv2d))
+    stem = next(module for module in _backbone(model).modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
     images = torch.empty(batch, stem.in_channels, *size, device='meta')
     return count(model, lambda: _infer(model, images))
 

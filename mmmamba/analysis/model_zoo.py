@@ -18,6 +18,7 @@ DATA = {
     'ImageNet-1k': 'Image classification, ImageNet-1k at 224x224',
     'COCO': 'Object detection and instance segmentation, COCO (other models: Mask R-CNN)',
     'ADE20K': 'Semantic segmentation, ADE20K, UPerNet',
+    'UCF-101': 'Video classification, UCF-101',
 }
 HEAD = """# Model zoo
 
@@ -25,7 +26,7 @@ Written by `tools/misc/model_zoo.py` from the metafiles of `configs/`; change th
 
 Columns headed "authors'" are published figures, those headed "our" were counted or measured here, results on the device
 and day that stand beside them; a dash is what was not published, or not measured. FLOPs are MACs plus 9BLDN + BLD for
-each route of a scan, of the whole model, at 224x224, 1280x800 (COCO) and 2048x512 (ADE20K);
+each route of a scan, of the whole model, at 224x224, 1280x800 (COCO), 2048x512 (ADE20K) and 32x224x224 (UCF-101);
 `tools/analysis_tools/get_flops.py` counts them. Where the authors count otherwise, the README of the family says how.
 """
 NOT_MEASURED = (

@@ -11,9 +11,10 @@ from torch import nn
 
 from mmmamba.analysis import benchmark as room
 from mmmamba.analysis.benchmark import Cell, Row, benchmark, plot, table
-from mmmamba.analysis.benchmark_models import PooledClassifier, expand, find_model, is_ours
+from mmmamba.analysis.benchmark_models import PooledClassifier, expand, find_model, is_ours, takes_clips
 from mmmamba.engine import UserError
 from mmmamba.models import VMamba, backbones
+from mmmamba.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device('cpu')
@@ -41,6 +42,30 @@ def test_a_model_is_checked_and_timed(mode, dtype):
     assert row.images_per_second == pytest.approx(2e3 / row.milliseconds)
     assert 0 < row.error < 0.1 if dtype == 'bf16' else row.error < 1e-5
     assert row.peak_mib is None
+
+
+def test_a_model_of_clips_is_checked_and_timed(monkeypatch):
+    arch = dict(embed_dims=16, num_layers=2, img_size=32, num_frames=4, d_state=4)
+    config = dict(type='MambaND3D', arch=arch)
+    monkeypatch.setattr(room, 'find_model', lambda spec: lambda size: PooledClassifier(MODELS.build(config)))
+    cells = [Cell(mode, 'eager', (4, 32, 48), 2, 'fp32') for mode in room.MODES]
+    rows = list(benchmark(['MambaND3D:small'], cells, CPU, rounds=1))
+    assert [row.problem for row in rows] == [None, None]
+    assert str(rows[0].cell) == 'inference eager fp32 2x4x32x48'
+
+
+@pytest.mark.parametrize(('spec', 'size', 'message'), [
+    ('MambaND3D:small', (32, 48), 'takes clips, which have no size 32x48; give sizes such as 32x224x224'),
+    ('VMamba:tiny', (4, 32, 48), 'takes images, which have no size 4x32x48; give sizes such as 224x224'),
+])  # fmt: skip
+def test_a_size_that_the_model_does_not_take_is_named(spec, size, message):
+    with pytest.raises(UserError, match=message):
+        next(benchmark([spec], [Cell('inference', 'eager', size, 2, 'fp32')], CPU))
+
+
+def test_clips_have_no_channels_last():
+    with pytest.raises(UserError, match='channels_last is a memory format of images'):
+        find_model('MambaND3D:small:channels_last')
 
 
 def test_a_compiled_model_is_checked_and_timed(monkeypatch):
@@ -103,6 +128,7 @@ def test_stars_stand_for_every_published_architecture_once():
     assert len(ours) == 9  # not the three short names
     assert {spec.split(':')[0] for spec in expand(['*'])} == set(backbones.__all__)
     assert set(ours) < set(expand(['*', 'VMamba:*']))
+    assert expand(['MambaND3D:*']) == ['MambaND3D:small', 'MambaND3D:small_k400']
 
 
 def test_table_has_the_fastest_first_and_says_what_failed():
@@ -149,6 +175,7 @@ def test_models_of_libraries_that_are_not_installed_say_what_to_install(monkeypa
 
 def test_models_of_several_sources_are_classifiers(monkeypatch):
     monkeypatch.chdir(ROOT)
+    assert takes_clips('configs/mamba_nd/mamba-3d-s_8xb16-51e_ucf101.py')
     x = torch.randn(2, 3, 32, 32)
     specs = {
         'configs/vmamba/vmamba-t_8xb128-300e_in1k.py': True,
@@ -158,6 +185,7 @@ def test_models_of_several_sources_are_classifiers(monkeypatch):
         model = find_model(spec)((32, 32))
         assert model(x).shape == (2, 1000)
         assert is_ours(model) == ours
+        assert not takes_clips(spec)
 
 
 def test_tool_writes_table_json_and_plot(tmp_path, monkeypatch, capsys):

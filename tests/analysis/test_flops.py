@@ -10,10 +10,10 @@ import torch
 import yaml
 from torch import nn
 
-from mmmamba.analysis.flops import PUBLISHED_SIZES, Figures, build_on_meta, count, count_inference, table
+from mmmamba.analysis.flops import Figures, build_on_meta, count, count_inference, published_size, table
 from mmmamba.engine.config import load_config
 from mmmamba.layers import SS2D, LayerNorm
-from mmmamba.models import Vim, VMamba
+from mmmamba.models import MambaND3D, Vim, VMamba
 from mmmamba.ops import selective_scan
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,8 @@ def test_count_is_the_published_one_within_two_percent(name):
     entry = ENTRIES[name]
     metadata, config = entry['Metadata'], ROOT / entry['Config']
     cfg = load_config(str(config))
-    found = count_inference(build_on_meta(cfg), PUBLISHED_SIZES[cfg.default_scope])['']
+    model = build_on_meta(cfg)
+    found = count_inference(model, published_size(model, cfg.default_scope))['']
     assert found.parameters == metadata['Parameters']
     assert found.flops == pytest.approx(metadata['FLOPs'], rel=1e-3)  # versions of torch split operators
     if 'Published FLOPs' in metadata and f'`{name}`' not in (config.parent / 'README.md').read_text():
@@ -116,12 +117,31 @@ def test_a_layer_of_vim_counts_by_hand():
     assert (found.products, found.scans) == (tokens * projections, 2 * tokens * inner * (9 * states + 1))
 
 
+def test_a_layer_on_clips_counts_by_hand():
+    """The last layer of Mamba-3D-S: 16 x 14 x 14 tokens, one route."""
+    with torch.device('meta'):
+        model = MambaND3D('small').eval()
+    assert published_size(model, 'mmpretrain') == (32, 224, 224)
+    tokens, width, inner, states, rank = 16 * 14 * 14, 384, 768, 16, 24
+    projections = width * 2 * inner + inner * (4 + rank + 2 * states + rank) + inner * width
+    found = count_inference(model, (32, 224, 224))['layers.23']
+    assert (found.products, found.scans) == (tokens * projections, tokens * inner * (9 * states + 1))
+
+
 def test_table_shows_modules_to_a_depth_and_names_the_unit():
     with torch.device('meta'):
         model = VMamba(dict(embed_dims=[8], depths=[1]), out_indices=(0,))
     lines = list(table(model, count_inference(model, (8, 8)), depth=1))
     assert [line.split()[0] for line in lines[1:-1]] == ['VMamba', 'patch_embed:', 'stages:', 'out_norms:']
     assert 'MACs' in lines[-1]
+
+
+def test_tool_names_a_size_that_the_model_does_not_take(monkeypatch, capsys):
+    config = str(ROOT / 'configs/mamba_nd/mamba-3d-s_8xb16-51e_ucf101.py')
+    monkeypatch.setattr(sys, 'argv', ['get_flops.py', config, '--size', '64', '96'])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / 'tools/analysis_tools/get_flops.py'), run_name='__main__')
+    assert '--size 64 96: this model takes frames x height x width' in f'{ended.value.code}{capsys.readouterr().err}'
 
 
 def test_tool_prints_and_writes_the_figures(tmp_path, monkeypatch, capsys):

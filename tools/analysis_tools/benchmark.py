@@ -21,7 +21,13 @@ from mmmamba.engine import one_line_errors
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compare the speed of models; first each has to be right.')
     parser.add_argument('models', nargs='*', default=['VMamba:tiny'], help=KINDS)
-    parser.add_argument('--sizes', nargs='+', type=_size, default=[(224, 224)], help='such as 224 800x1280 (HxW)')
+    parser.add_argument(
+        '--sizes',
+        nargs='+',
+        type=_size,
+        default=[(224, 224)],
+        help='such as 224 800x1280 (HxW), of clips 32x224x224 (TxHxW)',
+    )
     parser.add_argument('--batches', nargs='+', type=int, default=[1, 64], help='images at a time; 1 for the latency')
     parser.add_argument('--modes', nargs='+', choices=MODES, default=list(MODES), help='training is forward + backward')
     parser.add_argument('--runs', nargs='+', choices=RUNS, default=['eager'], help='graph: replay of a CUDA graph')
@@ -32,11 +38,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r'([1-9]\d*)(?:x([1-9]\d*))?', text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f'{text!r} is no size such as 224 or 800x1280 (height x width)')
-    return int(match[1]), int(match[2] or match[1])
+def _size(text: str) -> tuple[int, ...]:
+    if re.fullmatch(r'[1-9]\d*(x[1-9]\d*){0,2}', text) is None:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no size such as 224, 800x1280 (height x width) or 32x224x224 (frames before them)'
+        )
+    sides = tuple(map(int, text.split('x')))
+    return sides if len(sides) > 1 else sides * 2
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv's ops
 
 # isort: split
-from mmmamba.analysis.flops import PUBLISHED_SIZES, UNIT, build_on_meta, count_inference, table
-from mmmamba.engine import ConfigOptions, one_line_errors
+from mmmamba.analysis.flops import UNIT, build_on_meta, count_inference, published_size, table
+from mmmamba.engine import ConfigOptions, UserError, one_line_errors
 from mmmamba.engine.config import load_config
 
 
@@ -18,11 +18,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file of a classifier, detector or segmentor')
     parser.add_argument(
         '--size',
-        nargs=2,
+        nargs='+',
         type=int,
-        metavar=('HEIGHT', 'WIDTH'),
-        help='of the image; default: what papers give figures for, 224x224, 800x1280 (detection), 512x2048 '
-        '(segmentation)',
+        help='height and width of the image, of a clip frames before them; default: what papers give figures for, '
+        '224x224, 800x1280 (detection), 512x2048 (segmentation), of a clip what the config is for',
     )
     parser.add_argument('--batch', type=int, default=1, help='number of images')
     parser.add_argument('--depth', type=int, default=2, help='of nested modules that get a line')
@@ -36,9 +35,12 @@ def main() -> None:
     with one_line_errors():
         cfg = load_config(args.config, args.cfg_options)
         model = build_on_meta(cfg)
-    height, width = size = tuple(args.size or PUBLISHED_SIZES[cfg.default_scope])
+        published = published_size(model, cfg.default_scope)
+        size, sides = tuple(args.size or published), ' x '.join(('frames', 'height', 'width')[-len(published) :])
+        if len(size) != len(published):
+            raise UserError(f'--size {" ".join(map(str, size))}: this model takes {sides}')
     figures = count_inference(model, size, batch=args.batch)
-    print(f'{args.config}, {args.batch} x {height} x {width} (height x width)')
+    print(f'{args.config}, {args.batch} x {" x ".join(map(str, size))} ({sides})')
     print('\n'.join(table(model, figures, args.depth)))
     if args.out:
         modules = {name: asdict(f) | dict(flops=f.flops) for name, f in figures.items()}
