@@ -1,0 +1,3 @@
+from .taught import TaughtClassifier
+
+__all__ = ['TaughtClassifier']
