@@ -93,6 +93,8 @@ def test_config_trains_two_iterations(name, data, tmp_path):
         options += ' model.backbone.window_sizes=(8,8,7,7)'
     if '-adapter_' in name:  # at 0, as published, what is behind it gets its first gradient in the third iteration
         options += ' model.backbone.layer_scale=0.1'
+    if '_token-label_' in name:
+        options += ' train_dataloader.dataset.pipeline.5.label_root={root}/token_labels'
     options = (COMMON + options).format(root=data(make), work_dir=tmp_path)
     cfg = load_with_options(CONFIGS / f'{name}.py', options)
     if '_distilled_' in name:

@@ -11,9 +11,7 @@ from torch.nn import functional as F
 from mmmamba.registry import MODELS
 
 CLASSES = 5
-BACKBONE = dict(
-    type='mmmamba.VMamba', arch=dict(embed_dims=[8, 16], depths=[1, 1], patch_size=2), out_indices=(1,)
-)  # fmt: skip
+BACKBONE = dict(type='mmmamba.VMamba', arch=dict(embed_dims=[8, 16], depths=[1, 1], patch_size=2), out_indices=(1,))
 LINEAR = dict(
     type='mmmamba.TaughtLinearClsHead', num_classes=CLASSES, in_channels=16,
     loss=dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1),
