@@ -12,6 +12,7 @@ import mmmamba  # noqa: F401 - before mmdet: it readies mmcv's ops
 
 # isort: split
 import numpy as np
+import torch
 from mmdet.datasets import CocoDataset
 from PIL import Image, ImageDraw
 
@@ -88,7 +89,7 @@ def make_ade20k(root: Path, train: int = 4, val: int = 2) -> Path:
 
 
 def make_imagenet(root: Path, train: int = 8, val: int = 4) -> Path:
-    """ImageNet-1k: four of its thousand class folders, and the list files that let the other folders be absent.
+    """ImageNet-1k: four of its thousand class folders, the list files that let the others be absent, and token labels.
 
     Args:
         root: folder to make, ``data/imagenet`` in the configs.
@@ -106,6 +107,8 @@ def make_imagenet(root: Path, train: int = 8, val: int = 4) -> Path:
             name = f'{wnid}/{wnid}_{i}.JPEG'
             _save(_scene(rng)[0], root / split / name)
             lines.append(f'{name} {label}')
+            if split == 'train':
+                _save_token_label(rng, root / 'token_labels' / f'{wnid}/{wnid}_{i}.pt')
         path = root / 'meta' / f'{split}.txt'
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('\n'.join(lines))
@@ -124,6 +127,13 @@ def _scene(rng: np.random.Generator) -> tuple[Image.Image, list[np.ndarray]]:
         draw.polygon([*map(tuple, polygon.tolist())], fill=tuple(rng.integers(0, 256, 3).tolist()))
         polygons.append(polygon)
     return image, polygons
+
+
+def _save_token_label(rng: np.random.Generator, path: Path) -> None:
+    """Scores of five of the thousand classes, and these, in 3x3 parts of an image."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    classes = np.stack([rng.choice(1000, 5, replace=False) for _ in range(9)], 1).reshape(5, 3, 3)
+    torch.save(torch.from_numpy(np.stack([rng.uniform(5, 15, (5, 3, 3)), classes])).half(), path)
 
 
 def _save(image: Image.Image, path: Path) -> None:

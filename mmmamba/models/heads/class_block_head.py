@@ -22,8 +22,8 @@ class ClassBlockHead(BaseModule):
         eps: of the norm in front of the classifiers.
         init_cfg: mmengine initialisation.
 
-    The authors train the classifier of the pixels with a teacher's labels for each pixel, which come apart from the
-    code. Here it learns the label of the image from the mean of its scores.
+    The classifier of the pixels learns the label of the image from the mean of its scores; from a teacher's labels for
+    each pixel, as the authors have it, it learns in ``TokenLabelHead``.
 
     Shape:
         Input: a tuple of maps, of which the last (B, C, H, W), not normed, counts. Output: (B, num_classes).

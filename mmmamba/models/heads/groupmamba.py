@@ -34,12 +34,16 @@ class GroupMambaClsHead(ClsHead):
         num_classes: outputs.
         in_channels: of the last map.
         mlp_ratio: of the block.
-        distillation: whether there is the second linear layer, which the authors taught with a RegNetY-160. There is no
-            teacher here: training takes the loss of both layers' mean.
-        loss: config of the loss.
+        distillation: whether there is the second linear layer, which learns from a teacher. Without a teacher, training
+            takes the loss of both layers' mean.
+        alpha: with a teacher, weight of its loss; that of the labels has the rest.
+        loss: config of the loss of the labels.
         topk: accuracies that are reported.
         cal_acc: report the accuracy in training.
         init_cfg: mmengine initialisation.
+
+    The teacher is a hard one: the second layer learns the class that has its highest score, the first one the labels.
+    Source: Touvron et al., "Training data-efficient image transformers & distillation through attention" (2021), eq. 3.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class GroupMambaClsHead(ClsHead):
         *,
         mlp_ratio: float = 4.0,
         distillation: bool = True,
+        alpha: float = 0.5,
         loss: dict | None = None,
         topk: int | tuple[int, ...] = (1,),
         cal_acc: bool = False,
@@ -61,6 +66,8 @@ class GroupMambaClsHead(ClsHead):
         self.norm = LayerNorm(in_channels, NORM_EPS)
         self.fc = nn.Linear(in_channels, num_classes)
         self.dist_fc = nn.Linear(in_channels, num_classes) if distillation else None
+        self.alpha = alpha
+        self.loss_distill = nn.CrossEntropyLoss()
         self.apply(init_linear)
         self.apply(init_conv)
 
@@ -75,3 +82,29 @@ class GroupMambaClsHead(ClsHead):
         if self.dist_fc is None:
             return self.fc(token)
         return torch.stack([self.fc(token), self.dist_fc(token)]).mean(0)
+
+    def loss(
+        self, feats: tuple[Tensor, ...], data_samples: list, teacher_scores: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Loss of the labels and, with a teacher, of its classes.
+
+        Args:
+            feats: maps, the last of them (B, C, H, W).
+            data_samples: ground truth of each image.
+            teacher_scores: (B, num_classes), or None.
+
+        Returns:
+            Losses by name.
+
+        Raises:
+            ValueError: if there is a teacher and no second layer to learn from it.
+        """
+        if teacher_scores is None:
+            return super().loss(feats, data_samples)
+        if self.dist_fc is None:
+            raise ValueError('GroupMambaClsHead: distillation=False leaves no layer for the teacher; set it to True')
+        token = self.pre_logits(feats)
+        losses = self._get_loss(self.fc(token), data_samples)
+        losses['loss_class'] = (1 - self.alpha) * losses.pop('loss')
+        losses['loss_distill'] = self.alpha * self.loss_distill(self.dist_fc(token), teacher_scores.argmax(1))
+        return losses

@@ -1,0 +1,36 @@
+# A pipeline with label maps. RandAugment has the policies of `timm_increasing` that leave pixels where they are.
+token_label_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='mmmamba.BoxedRandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(
+        type='RandAugment',
+        policies=[
+            dict(type='AutoContrast'),
+            dict(type='Equalize'),
+            dict(type='Invert'),
+            dict(type='Posterize', magnitude_range=(4, 0)),
+            dict(type='Solarize', magnitude_range=(256, 0)),
+            dict(type='SolarizeAdd', magnitude_range=(0, 110)),
+            dict(type='ColorTransform', magnitude_range=(0, 0.9)),
+            dict(type='Contrast', magnitude_range=(0, 0.9)),
+            dict(type='Brightness', magnitude_range=(0, 0.9)),
+            dict(type='Sharpness', magnitude_range=(0, 0.9)),
+        ],
+        num_policies=2,
+        total_level=10,
+        magnitude_level=9,
+        magnitude_std=0.5,
+    ),
+    dict(
+        type='RandomErasing',
+        erase_prob=0.25,
+        mode='rand',
+        min_area_ratio=0.02,
+        max_area_ratio=1 / 3,
+        fill_color=[103.53, 116.28, 123.675],
+        fill_std=[57.375, 57.12, 58.395],
+    ),
+    dict(type='mmmamba.LoadTokenLabel', label_root='data/imagenet/token_labels'),
+    dict(type='PackInputs', algorithm_keys=('token_label', 'crop_box')),
+]

@@ -1,0 +1,3 @@
+from .teacher_divergence import TeacherDivergenceLoss
+
+__all__ = ['TeacherDivergenceLoss']
