@@ -55,21 +55,26 @@ def selective_scan_2d(
     dt_proj_bias: Tensor,
     A: Tensor,
     D: Tensor,
+    *,
+    merge: bool = True,
 ) -> Tensor:
     """Scan the pixels of ``x`` along each route with that route's own parameters and sum the outputs, in fp64.
 
-    Arguments and shapes as in :func:`mmmamba.ops.selective_scan_2d`; the result is (batch, H, W, E) in fp64.
+    Arguments and shapes as in :func:`mmmamba.ops.selective_scan_2d`; the result is in fp64.
     """
     tokens = x.double().flatten(1, 2)  # (batch, H, W, E) -> (batch, L, E)
     dt_rank, d_state = dt_proj_weight.shape[2], A.shape[2]
-    merged = torch.zeros_like(tokens)
+    shared = tokens.shape[2] == A.shape[1]  # or each route has channels of its own
+    outputs = []
     for k, route in enumerate(routes.long()):
-        u = tokens[:, route]
+        u = (tokens if shared else tokens.chunk(len(routes), dim=2)[k])[:, route]
         dt, B, C = (u @ x_proj_weight[k].double().T).split([dt_rank, d_state, d_state], dim=-1)
         delta = dt @ dt_proj_weight[k].double().T
         y = selective_scan(u, delta, A[k], B, C, D[k], delta_bias=dt_proj_bias[k], delta_softplus=True)
-        merged = merged.index_add(1, route, y)
-    return merged.view(x.shape)
+        outputs.append(u.new_zeros(u.shape[0], tokens.shape[1], u.shape[2]).index_add(1, route, y))
+    if not shared:
+        return torch.cat(outputs, dim=2).view(x.shape)
+    return sum(outputs).view(x.shape) if merge else torch.stack(outputs).view(-1, *x.shape)
 
 
 def causal_conv1d(
