@@ -78,12 +78,24 @@ def selective_scan_2d(
 
 
 def causal_conv1d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, silu: bool = False, reverse: bool = False
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    silu: bool = False,
+    reverse: bool = False,
+    routes: Tensor | None = None,
 ) -> Tensor:
     """``y_t = bias + sum_k weight[k] x_{t - (W - 1) + k}`` for every channel, zeros before the sequence, in fp64.
 
-    Arguments and shapes as in :func:`mmmamba.ops.causal_conv1d`; the result is (batch, L, D) in fp64.
+    Arguments and shapes as in :func:`mmmamba.ops.causal_conv1d`; the result is (batch, L, D) or (batch, L, K * D) in fp64.
     """
+    if routes is not None:
+        outputs = []
+        for k, route in enumerate(routes):
+            y = causal_conv1d(x[:, route], weight[k], None if bias is None else bias[k], silu=silu)
+            outputs.append(torch.zeros_like(y).index_copy(1, route, y))
+        return torch.cat(outputs, dim=2)
     x, weight = x.double(), weight.double()
     length, width = x.shape[1], weight.shape[1]
     outputs = []
