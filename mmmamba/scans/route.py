@@ -63,7 +63,7 @@ class Route:
         if not is_bijection:  # the base may be a user's
             raise ValueError(f'route {self.name!r} does not visit each pixel of a map of {sizes} once')
 
-    @property
+    @cached_property
     def axes(self) -> int:
         """2 for a map, 3 for a volume."""
         return len(_signature(self.base)[0])
