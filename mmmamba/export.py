@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from mmmamba.engine.errors import UserError
 from mmmamba.ops import use_backend
-from mmmamba.ops.selective_scan import torch_path
 from mmmamba.ops.selective_scan import interface as sequences
+from mmmamba.ops.selective_scan import torch_path
 from mmmamba.ops.selective_scan_2d import interface as maps
 
 PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')

@@ -1,6 +1,5 @@
 """The mixer of LocalVim: Mamba along routes through the map, in windows or not, through one channel gate."""
 
-import functools
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +10,7 @@ from mmmamba.layers.channel_gate import ChannelGate
 from mmmamba.layers.extra_tokens import insert_tokens, split_tokens
 from mmmamba.layers.mamba_mixer import MambaBranch, resolve_dt_rank, scan_branches
 from mmmamba.layers.scans.local import columns_read_as_rows, filled_up
-from mmmamba.scans import Route, Scan
+from mmmamba.scans import Route, Scan, cached_tables
 
 
 class LocalMambaMixer(nn.Module):
@@ -75,9 +74,7 @@ class LocalMambaMixer(nn.Module):
         """The routes through tokens, patches and the zeros behind them, (K, L + zeros)."""
         if not places and all(filled_up(route, *grid) == grid for route in self.routes.routes):
             return self.routes.tables(*grid, device=device)
-        if torch.compiler.is_compiling():
-            return _sequence_tables(self.routes.routes, grid, places, device)
-        return _cached_tables(self.routes.routes, grid, places, device)
+        return _sequence_tables(self.routes.routes, grid, places, device)
 
     def _as_released(self, k: int, y: Tensor, grid: tuple[int, int], places: tuple[int, ...]) -> Tensor:
         """The output of route k, (B, L, E), put back as the released code does."""
@@ -87,12 +84,7 @@ class LocalMambaMixer(nn.Module):
         return insert_tokens(columns_read_as_rows(patches.unflatten(1, grid)).flatten(1, 2), tokens, places)
 
 
-@functools.lru_cache(maxsize=256)
-def _cached_tables(*arguments) -> Tensor:
-    with torch.inference_mode(False):  # an inference tensor in the cache could not serve training
-        return _sequence_tables(*arguments)
-
-
+@cached_tables
 def _sequence_tables(
     routes: Sequence[Route], grid: tuple[int, int], places: tuple[int, ...], device: torch.device
 ) -> Tensor:
@@ -103,7 +95,7 @@ def _sequence_tables(
     """
     (h, w), sizes = grid, [filled_up(route, *grid) for route in routes]
     rows, cols = (max(sides) for sides in zip(*sizes, strict=True))
-    length, zeros = h * w + len(places), rows * cols - h * w
+    length = h * w + len(places)
     sequence = torch.arange(length, device=device).view(1, length, 1)
     tokens, patches = split_tokens(sequence, places)
     filled = F.pad(patches.view(h, w), (0, cols - w, 0, rows - h), value=-1)

@@ -88,7 +88,7 @@ def causal_conv1d(
 ) -> Tensor:
     """``y_t = bias + sum_k weight[k] x_{t - (W - 1) + k}`` for every channel, zeros before the sequence, in fp64.
 
-    Arguments and shapes as in :func:`mmmamba.ops.causal_conv1d`; the result is (batch, L, D) or (batch, L, K * D) in fp64.
+    Arguments and shapes as in :func:`mmmamba.ops.causal_conv1d`; the result is in fp64.
     """
     if routes is not None:
         outputs = []
