@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from mmmamba.engine.errors import UserError
 from mmmamba.ops import use_backend
-from mmmamba.ops.selective_scan import grouped, torch_path
 from mmmamba.ops.selective_scan import interface as sequences
+from mmmamba.ops.selective_scan import torch_path
 from mmmamba.ops.selective_scan_2d import interface as maps
 
 PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
@@ -154,7 +154,7 @@ def exportable_scans() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(use_backend('torch'))
         stack.enter_context(mock.patch.object(sequences, '_selective_scan_op', _scan_sequences))
-        stack.enter_context(mock.patch.object(maps, '_selective_scan_2d_op', _scan_maps))
+        stack.enter_context(mock.patch.object(maps, '_selective_scan_2d_op', maps.scan))
         stack.enter_context(mock.patch.object(torch_path, 'scan_forward', scan_step_by_step))
         yield
 
@@ -197,22 +197,6 @@ def _scan_sequences(
     D, bias = (None if p is None else p.unflatten(0, (groups, -1)).float() for p in (D, delta_bias))
     y = torch_path.scan_forward(u_, delta_, A, B, C, D, bias, delta_softplus)
     return (y.flip(1) if reverse else y).flatten(2).to(u.dtype)
-
-
-def _scan_maps(
-    x: Tensor,
-    projected: Tensor,
-    routes: Tensor,
-    dt_proj_weight: Tensor,
-    dt_proj_bias: Tensor,
-    A: Tensor,
-    D: Tensor,
-    backend: str,
-) -> Tensor:
-    """The op ``mmmamba::selective_scan_2d`` without its registration."""
-    delta, B, C = maps._expand(projected, dt_proj_weight, A)
-    y = grouped.scan_forward(x.unsqueeze(2), delta, A, B, C, D, dt_proj_bias, routes, True, backend)
-    return y.sum(2).to(x.dtype)
 
 
 def _metadata(model: nn.Module) -> dict[str, str]:

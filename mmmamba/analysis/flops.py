@@ -233,12 +233,12 @@ class _Counter(TorchDispatchMode):
 
 def _steps_2d(args: tuple) -> int:
     """B L D of all routes."""
-    tokens, _, routes = args[:3]
-    return tokens.shape[0] * routes.numel() * tokens.shape[2]
+    tokens, routes, A = args[0], args[2], args[5]  # A is (K, E, N)
+    return tokens.shape[0] * routes.numel() * A.shape[1]
 
 
 def _scan_2d(args: tuple, out: Tensor) -> int:
-    return _steps_2d(args) * (9 * args[5].shape[2] + 1)  # A is (K, E, N)
+    return _steps_2d(args) * (9 * args[5].shape[2] + 1)
 
 
 def _step_sizes_2d(args: tuple, out: Tensor) -> int:

@@ -244,9 +244,12 @@ def _from_2d(args: tuple, out: Tensor) -> dict:
     tokens, projected, A, D = tokens.double(), projected.double(), A.double(), D.double()
     low_rank, B, C = projected.split([dt_proj_weight.shape[2], A.shape[2], A.shape[2]], dim=-1)
     delta = torch.einsum('blkr,ker->blke', low_rank, dt_proj_weight.double()) + dt_proj_bias.double()
-    u = tokens[:, :, None].expand(-1, -1, len(routes), -1)
+    u = tokens.unflatten(2, (-1, A.shape[1])).expand_as(delta)
     y = out.detach().cpu().double()
-    return dict(routes=routes, u=u, delta=F.softplus(delta), A=A, B=B, C=C, D=D, y=y, summed=True)
+    if y.dim() == 4:  # (K, B, L, E) -> (B, L, K * E)
+        y = y.movedim(0, 2).flatten(2)
+    summed = y.shape[2] == A.shape[1]
+    return dict(routes=routes, u=u, delta=F.softplus(delta), A=A, B=B, C=C, D=D, y=y, summed=summed)
 
 
 def _from_1d(args: tuple, out: Tensor) -> dict:

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from mmmamba.layers.channel_gate import ChannelGate
 from mmmamba.layers.extra_tokens import insert_tokens, split_tokens
-from mmmamba.layers.mamba_mixer import MambaBranch, resolve_dt_rank
-from mmmamba.layers.scans.local import columns_read_as_rows
-from mmmamba.scans import Scan
+from mmmamba.layers.mamba_mixer import MambaBranch, resolve_dt_rank, scan_branches
+from mmmamba.layers.scans.local import columns_read_as_rows, filled_up
+from mmmamba.scans import Route, Scan, cached_tables
 
 
 class LocalMambaMixer(nn.Module):
@@ -58,25 +58,53 @@ class LocalMambaMixer(nn.Module):
 
     def forward(self, x: Tensor, grid: tuple[int, int], places: tuple[int, ...] = ()) -> Tensor:
         """Mix the tokens of a map of ``grid`` and the extra tokens at ``places``."""
-        tokens, patches = split_tokens(self.in_proj(x), places)  # (B, n, 2E), (B, H * W, 2E)
-        x = patches.unflatten(1, grid)
-        outputs = [self._along(k, x, tokens, places) for k in range(len(self.branches))]
-        gated = [self.gate(y[:, :, None])[:, :, 0] for y in outputs]  # a map of one column
-        if self.route_logits is None:
-            return self.out_proj(sum(gated))
-        weights = self.route_logits.softmax(0)
-        return self.out_proj(sum(w * F.layer_norm(y, y.shape[-1:]) for w, y in zip(weights, gated, strict=True)))
+        x, z = self.in_proj(x).chunk(2, dim=-1)  # (B, L, C) -> 2 x (B, L, E)
+        length, tables = x.shape[1], self._tables(grid, places, x.device)
+        zeros = tables.shape[1] - length
+        y = scan_branches(self.branches, F.pad(x, (0, 0, 0, zeros)) if zeros else x, tables)[:, :length]
+        y = y * F.silu(z).unsqueeze(2)  # (B, L, K, E)
+        if self.released_inverse and grid[0] != grid[1]:
+            y = torch.stack([self._as_released(k, y[:, :, k], grid, places) for k in range(y.shape[2])], dim=2)
+        y = self.gate(y, (1,))
+        if self.route_logits is not None:
+            y = self.route_logits.softmax(0)[:, None] * F.layer_norm(y, y.shape[-1:])
+        return self.out_proj(y.sum(2, dtype=y.dtype))
 
-    def _along(self, k: int, x: Tensor, tokens: Tensor, places: tuple[int, ...]) -> Tensor:
-        """The output of route k: (B, H, W, 2E) and (B, n, 2E) to (B, L, E)."""
-        route, (h, w) = self.routes.routes[k], x.shape[1:3]
-        size = (route.parameters or (7,))[0] if route.base == 'window' else 1
-        x = F.pad(x, (0, 0, 0, -w % size, 0, -h % size))
-        padded = x.shape[1:3]
-        order = Scan([route]).tables(*padded, device=x.device)[0]
-        sequence = insert_tokens(x.flatten(1, 2)[:, order], tokens, places)
-        y_tokens, y = split_tokens(self.branches[k](*sequence.chunk(2, dim=-1)), places)
-        y = y[:, order.argsort()].unflatten(1, padded)[:, :h, :w]
-        if self.released_inverse and 'transpose' in route.modifiers:
-            y = columns_read_as_rows(y)
-        return insert_tokens(y.flatten(1, 2), y_tokens, places)
+    def _tables(self, grid: tuple[int, int], places: tuple[int, ...], device: torch.device) -> Tensor:
+        """The routes through tokens, patches and the zeros behind them, (K, L + zeros)."""
+        if not places and all(filled_up(route, *grid) == grid for route in self.routes.routes):
+            return self.routes.tables(*grid, device=device)
+        return _sequence_tables(self.routes.routes, grid, places, device)
+
+    def _as_released(self, k: int, y: Tensor, grid: tuple[int, int], places: tuple[int, ...]) -> Tensor:
+        """The output of route k, (B, L, E), put back as the released code does."""
+        if 'transpose' not in self.routes.routes[k].modifiers:
+            return y
+        tokens, patches = split_tokens(y, places)
+        return insert_tokens(columns_read_as_rows(patches.unflatten(1, grid)).flatten(1, 2), tokens, places)
+
+
+@cached_tables
+def _sequence_tables(
+    routes: Sequence[Route], grid: tuple[int, int], places: tuple[int, ...], device: torch.device
+) -> Tensor:
+    """Routes over maps of whole windows, extra tokens at their places in each sequence: (K, L + zeros).
+
+    Places in it: the L of patches and extra tokens, then the zeros that fill the largest of the maps. Those that are
+    not in a route's own map follow behind its end, where they change nothing.
+    """
+    (h, w), sizes = grid, [filled_up(route, *grid) for route in routes]
+    rows, cols = (max(sides) for sides in zip(*sizes, strict=True))
+    length = h * w + len(places)
+    sequence = torch.arange(length, device=device).view(1, length, 1)
+    tokens, patches = split_tokens(sequence, places)
+    filled = F.pad(patches.view(h, w), (0, cols - w, 0, rows - h), value=-1)
+    filled = torch.where(filled < 0, length - 1 + (filled < 0).flatten().cumsum(0).view(rows, cols), filled)
+    tables = []
+    for route, (own_rows, own_cols) in zip(routes, sizes, strict=True):
+        own = filled[:own_rows, :own_cols].flatten()
+        table = own[Scan([route]).tables(own_rows, own_cols, device=device)[0]]
+        table = insert_tokens(table.view(1, -1, 1), tokens, places).flatten()
+        behind = torch.cat([filled[:own_rows, own_cols:].flatten(), filled[own_rows:].flatten()])
+        tables.append(torch.cat([table, behind]))
+    return torch.stack(tables)

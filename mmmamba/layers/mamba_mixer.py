@@ -1,14 +1,14 @@
 """The Mamba mixer of token sequences: project, causal convolution, selective scan, gate, project. Layout (B, L, C)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmmamba.layers.scans.selective_scans import reset_state_space
-from mmmamba.ops import causal_conv1d, selective_scan
+from mmmamba.ops import causal_conv1d, selective_scan, selective_scan_2d
 
 DIRECTIONS = ('forward', 'backward')
 
@@ -54,6 +54,29 @@ class MambaBranch(nn.Module):
             delta_softplus=True,
             reverse=reverse,
         )
+
+
+def scan_branches(branches: Sequence[MambaBranch], x: Tensor, tables: Tensor) -> Tensor:
+    """Convolution and scan of each branch along a route of its own, without gates; all in one launch each.
+
+    Args:
+        branches: K of them, one several times where routes share its parameters.
+        x: (B, L, E).
+        tables: (K, L) int64. The token at each step of a route, each token once.
+
+    Returns:
+        (B, L, K, E), what belongs to a token at its place.
+    """
+
+    def stacked(tensors: Iterable[Tensor]) -> Tensor:
+        return torch.stack(list(tensors)) if len(branches) > 1 else next(iter(tensors))[None]
+
+    bias = None if branches[0].conv.bias is None else stacked(b.conv.bias for b in branches)
+    x = causal_conv1d(x, stacked(b.conv.weight.squeeze(1) for b in branches), bias, silu=True, routes=tables)
+    names = ('x_proj_weight', 'dt_proj_weight', 'dt_proj_bias', 'A_log', 'D')
+    x_proj, dt_proj, dt_bias, A_log, D = (stacked(getattr(b, name) for b in branches) for name in names)
+    y = selective_scan_2d(x.unsqueeze(1), tables, x_proj, dt_proj, dt_bias, -torch.exp(A_log), D)  # a map of one row
+    return y.squeeze(1).unflatten(2, (len(branches), -1))
 
 
 class MambaMixer(nn.Module):

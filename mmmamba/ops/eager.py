@@ -1,7 +1,8 @@
 """Running a registered operator without the cost of its registration, where nobody looks.
 
 ``torch.library`` operators take about 0.1 ms on the host for checks and dispatch that a compiler, an exporter or a
-dispatch mode needs. A call on plain tensors that nobody traces goes through a ``torch.autograd.Function`` instead.
+dispatch mode needs. A call on plain tensors that nobody traces goes through a ``torch.autograd.Function`` instead, and
+where no gradient is wanted through nothing at all.
 """
 
 import functools
@@ -10,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from .backend import needs_grad
 
 
 def function_of(forward: Callable, setup_context: Callable, backward: Callable) -> type[torch.autograd.Function]:
@@ -20,13 +23,16 @@ def function_of(forward: Callable, setup_context: Callable, backward: Callable) 
         setup_context(ctx, inputs, output)
         return output
 
-    methods = dict(forward=staticmethod(forward_and_save), backward=staticmethod(backward))
+    methods = dict(run=staticmethod(forward), forward=staticmethod(forward_and_save), backward=staticmethod(backward))
     return type('EagerFunction', (torch.autograd.Function,), methods)
 
 
 def call(operator: Callable, function: type[torch.autograd.Function], *inputs: Any) -> Any:
     """The operator, or the function that does the same, on ``inputs``."""
-    return operator(*inputs) if is_traced(inputs) else function.apply(*inputs)
+    if is_traced(inputs):
+        return operator(*inputs)
+    wants_gradients = needs_grad(*(t for t in inputs if isinstance(t, Tensor)))
+    return function.apply(*inputs) if wants_gradients else function.run(*inputs)
 
 
 def unshared(implementation: Callable) -> Callable:

@@ -55,30 +55,47 @@ def selective_scan_2d(
     dt_proj_bias: Tensor,
     A: Tensor,
     D: Tensor,
+    *,
+    merge: bool = True,
 ) -> Tensor:
     """Scan the pixels of ``x`` along each route with that route's own parameters and sum the outputs, in fp64.
 
-    Arguments and shapes as in :func:`mmmamba.ops.selective_scan_2d`; the result is (batch, H, W, E) in fp64.
+    Arguments and shapes as in :func:`mmmamba.ops.selective_scan_2d`; the result is in fp64.
     """
     tokens = x.double().flatten(1, 2)  # (batch, H, W, E) -> (batch, L, E)
     dt_rank, d_state = dt_proj_weight.shape[2], A.shape[2]
-    merged = torch.zeros_like(tokens)
+    shared = tokens.shape[2] == A.shape[1]  # or each route has channels of its own
+    outputs = []
     for k, route in enumerate(routes.long()):
-        u = tokens[:, route]
+        u = (tokens if shared else tokens.chunk(len(routes), dim=2)[k])[:, route]
         dt, B, C = (u @ x_proj_weight[k].double().T).split([dt_rank, d_state, d_state], dim=-1)
         delta = dt @ dt_proj_weight[k].double().T
         y = selective_scan(u, delta, A[k], B, C, D[k], delta_bias=dt_proj_bias[k], delta_softplus=True)
-        merged = merged.index_add(1, route, y)
-    return merged.view(x.shape)
+        outputs.append(u.new_zeros(u.shape[0], tokens.shape[1], u.shape[2]).index_add(1, route, y))
+    if not shared:
+        return torch.cat(outputs, dim=2).view(x.shape)
+    return sum(outputs).view(x.shape) if merge else torch.stack(outputs).view(-1, *x.shape)
 
 
 def causal_conv1d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, silu: bool = False, reverse: bool = False
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    silu: bool = False,
+    reverse: bool = False,
+    routes: Tensor | None = None,
 ) -> Tensor:
     """``y_t = bias + sum_k weight[k] x_{t - (W - 1) + k}`` for every channel, zeros before the sequence, in fp64.
 
-    Arguments and shapes as in :func:`mmmamba.ops.causal_conv1d`; the result is (batch, L, D) in fp64.
+    Arguments and shapes as in :func:`mmmamba.ops.causal_conv1d`; the result is in fp64.
     """
+    if routes is not None:
+        outputs = []
+        for k, route in enumerate(routes):
+            y = causal_conv1d(x[:, route], weight[k], None if bias is None else bias[k], silu=silu)
+            outputs.append(torch.zeros_like(y).index_copy(1, route, y))
+        return torch.cat(outputs, dim=2)
     x, weight = x.double(), weight.double()
     length, width = x.shape[1], weight.shape[1]
     outputs = []

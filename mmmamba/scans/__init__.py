@@ -3,7 +3,7 @@
 from .directions import DIRECTIONS, directions
 from .hilbert import hilbert, hilbert_3d, hilbert_shifted
 from .modifiers import MODIFIERS, SYMMETRIES, VOLUME_MODIFIERS
-from .route import Route, parse_route, route_names, route_tables
+from .route import Route, cached_tables, parse_route, route_names, route_tables
 from .routes import (
     atrous,
     continuous_diagonal,
@@ -35,6 +35,7 @@ __all__ = [
     'ScanSpec',
     'atrous',
     'build_scan',
+    'cached_tables',
     'check_axes',
     'continuous_diagonal',
     'diagonal',

@@ -5,9 +5,9 @@ Tables are cached for all mixers together, by routes, size and device.
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, wraps
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ class Route:
         if not is_bijection:  # the base may be a user's
             raise ValueError(f'route {self.name!r} does not visit each pixel of a map of {sizes} once')
 
-    @property
+    @cached_property
     def axes(self) -> int:
         """2 for a map, 3 for a volume."""
         return len(_signature(self.base)[0])
@@ -186,6 +186,25 @@ def route_tables(routes: Sequence[Route], sizes: Sequence[int], device: torch.de
     _TABLES[key] = table
     if len(_TABLES) > _MOST_TABLES:
         _TABLES.popitem(last=False)
+    return table
+
+
+def cached_tables(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function that makes a table of its arguments once, not in every forward pass; under ``torch.compile`` as it is.
+
+    Args:
+        make: of arguments that can be keys of a dict. The device of the table must be one of them.
+    """
+
+    @lru_cache(_MOST_TABLES)
+    def kept(*arguments):
+        with torch.inference_mode(False):  # an inference tensor could not serve training
+            return make(*arguments)
+
+    @wraps(make)
+    def table(*arguments):
+        return make(*arguments) if torch.compiler.is_compiling() else kept(*arguments)
+
     return table
 
 

@@ -43,12 +43,13 @@ def test_convolutions_start_with_variance_two_over_fan_out():
 
 def test_each_group_sees_its_own_channels_only():
     layer = GroupMambaLayer(16, ['raster', 'raster.transpose', 'raster.reverse', 'raster.transpose.reverse'])
-    seen = []
-    for group in layer.groups:
-        group.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    x = torch.randn(1, 3, 5, 16)
-    layer(x)
-    assert torch.equal(torch.cat(seen, dim=-1), layer.norm(x))
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    x = torch.randn(2, 3, 5, 16)
+    n = layer.norm(x)
+    apart = [group(part) for group, part in zip(layer.groups, n.chunk(4, dim=-1), strict=True)]
+    expected = layer.proj(layer.norm(layer.affinity(torch.cat(apart, dim=-1) * layer.skip_scale * n, n)))
+    torch.testing.assert_close(layer(x), expected)
     assert [group.scan.names for group in layer.groups] == [
         ('raster',), ('raster.transpose',), ('raster.reverse',), ('raster.transpose.reverse',)
     ]  # fmt: skip

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmmamba.models.backbones.rsmamba import ARCH, RSMamba, RSMambaLayer, fixed_order, resolve_arch
+from mmmamba.models.backbones.rsmamba import ARCH, PATHS, RSMamba, RSMambaLayer, fixed_tables, resolve_arch
 
 SMALL = dict(embed_dims=16, num_layers=3, img_size=(48, 32), d_state=4)
 # With a classifier of 21 classes and the norm before it; base as counted on the authors' code.
@@ -44,21 +44,24 @@ def test_training_draws_a_new_order_and_evaluation_repeats_its_own():
     with torch.no_grad():
         assert not torch.equal(model.train()(x)[0], model(x)[0])
         assert torch.equal(model.eval()(x)[0], model(x)[0])
-    assert fixed_order(0, 24).tolist() != fixed_order(1, 24).tolist()
+    first, second = (fixed_tables(layer, 3, 24, torch.device('cpu'))[2] for layer in (0, 1))
+    assert first.tolist() != second.tolist()
 
 
-@pytest.mark.parametrize('paths', ['forward', 'forward_reverse_mean', 'forward_reverse_gate'])
-def test_paths_are_the_mixer_both_ways_mixed_for_each_image(paths):
+@pytest.mark.parametrize('bias', [False, True])
+@pytest.mark.parametrize('paths', PATHS)
+def test_paths_are_the_mixer_in_each_order_mixed_for_each_image(paths, bias):
     torch.manual_seed(0)
-    layer = RSMambaLayer(resolve_arch(dict(SMALL, paths=paths)), 0.0).double()
+    layer = RSMambaLayer(resolve_arch(dict(SMALL, paths=paths, bias=bias)), 0.0).double()
     x, normed = torch.randn(2, 2, 5, 16, dtype=torch.float64)
-    outs = [layer.mixer(normed), layer.mixer(normed.flip(1)).flip(1)][: layer.paths]
+    tables = fixed_tables(0, layer.paths, 5, torch.device('cpu'))
+    outs = [layer.mixer(normed[:, order])[:, order.argsort()] for order in tables]
     weights = torch.full((2, layer.paths), 1 / layer.paths, dtype=torch.float64)
     if layer.gate is not None:
         weights = torch.cat([out.mean(1) for out in outs], -1) @ layer.gate.weight.T
         weights = weights.exp() / weights.exp().sum(-1, keepdim=True)
     expected = x + torch.einsum('bk,kblc->blc', weights, torch.stack(outs))
-    torch.testing.assert_close(layer(x, normed, torch.arange(5)), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(layer(x, normed, tables), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(

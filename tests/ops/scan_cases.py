@@ -83,6 +83,12 @@ def map_inputs(
     return {name: value.to(dtype) for name, value in inputs.items()} | dict(routes=walks)
 
 
+def with_own_channels(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The arguments of ``selective_scan_2d`` with a map that has channels of its own for each route."""
+    routes = len(inputs['routes'])
+    return {**inputs, 'x': torch.cat([inputs['x'] * (k + 1) / routes for k in range(routes)], dim=-1)}
+
+
 def values_and_gradients(
     function: Callable[..., Tensor], inputs: Mapping[str, Tensor], dy: Tensor
 ) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scan_cases import TOLERANCE, assert_close, gradient_of_output, map_inputs, values_and_gradients
+from scan_cases import TOLERANCE, assert_close, gradient_of_output, map_inputs, values_and_gradients, with_own_channels
 from torch.nn import functional as F
 
 from mmmamba.ops import reference, selective_scan_2d
@@ -15,12 +15,12 @@ from mmmamba.ops.selective_scan_2d import interface
 BACKENDS = ('numba', 'torch')
 
 
-def judge(inputs, backend, dtype, dy=None):
+def judge(inputs, backend, dtype, dy=None, **options):
     """Compare output and gradients of a backend with the reference on the same values in fp64."""
     dy = gradient_of_output(inputs['x']) if dy is None else dy
-    found = values_and_gradients(partial(selective_scan_2d, backend=backend), inputs, dy)
+    found = values_and_gradients(partial(selective_scan_2d, backend=backend, **options), inputs, dy)
     exact = {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
-    assert_close(found, values_and_gradients(reference.selective_scan_2d, exact, dy), dtype)
+    assert_close(found, values_and_gradients(partial(reference.selective_scan_2d, **options), exact, dy), dtype)
     return found
 
 
@@ -72,6 +72,32 @@ def test_a_half_precision_map_with_fp32_parameters_matches_reference(backend, dt
     assert {found[f'd{name}'].dtype for name in ('x_proj_weight', 'dt_proj_weight', 'dt_proj_bias', 'A', 'D')} == {
         torch.float32
     }
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('steps', [None, 6])
+def test_outputs_that_are_not_merged_match_reference(backend, steps, dtype):
+    inputs = map_inputs(16, steps=steps, dtype=dtype)
+    found = judge(inputs, backend, dtype, dy=gradient_of_output(inputs['x'].expand(3, -1, -1, -1, -1)), merge=False)
+    assert found['output'].dtype == dtype
+    merged = selective_scan_2d(**inputs, backend=backend)
+    assert_close(dict(y=found['output'].sum(0)), dict(y=merged), dtype)
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('merge', [True, False])
+def test_routes_with_channels_of_their_own_match_reference(backend, merge, dtype):
+    inputs = with_own_channels(map_inputs(17, dtype=dtype))
+    judge(inputs, backend, dtype, merge=merge)
+    apart = [
+        selective_scan_2d(
+            part, **{name: value[k : k + 1] for name, value in inputs.items() if name != 'x'}, backend=backend
+        )
+        for k, part in enumerate(inputs['x'].chunk(3, dim=-1))
+    ]
+    assert_close(dict(y=selective_scan_2d(**inputs, backend=backend)), dict(y=torch.cat(apart, -1)), dtype)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -186,10 +212,11 @@ def test_ops_pass_opcheck(backend, dtype):
     parameters = [inputs[name] for name in ('dt_proj_weight', 'dt_proj_bias', 'A', 'D')]
     leaves = [t.detach().requires_grad_() for t in (x, projected, *parameters)]
     arguments = (*leaves[:2], inputs['routes'], *leaves[2:])
-    torch.library.opcheck(interface._selective_scan_2d_op, (*arguments, backend))
     detached = [t.detach() for t in arguments]
-    dy = gradient_of_output(x)
-    torch.library.opcheck(interface._selective_scan_2d_backward_op, (dy, *detached, backend))
+    for merge in (True, False):
+        torch.library.opcheck(interface._selective_scan_2d_op, (*arguments, merge, backend))
+        dy = gradient_of_output(x if merge else x.expand(3, *x.shape))
+        torch.library.opcheck(interface._selective_scan_2d_backward_op, (dy, *detached, backend))
 
 
 @pytest.mark.parametrize('backend', BACKENDS)

@@ -1,10 +1,11 @@
 """The 2-D scan on Triton against the reference, values and every gradient, at sizes the interpreter can bear."""
 
 import os
+from functools import partial
 
 import pytest
 import torch
-from scan_cases import assert_close, gradient_of_output, map_inputs, values_and_gradients
+from scan_cases import assert_close, gradient_of_output, map_inputs, values_and_gradients, with_own_channels
 
 from mmmamba.ops import reference, selective_scan_2d
 
@@ -30,11 +31,11 @@ def cut(monkeypatch):
     return set_config
 
 
-def check(inputs: dict, dtype: torch.dtype = torch.float32) -> None:
-    y = reference.selective_scan_2d(**inputs)
+def check(inputs: dict, dtype: torch.dtype = torch.float32, merge: bool = True) -> None:
+    y = reference.selective_scan_2d(**inputs, merge=merge)
     dy = gradient_of_output(y).to(dtype)
-    expected = values_and_gradients(reference.selective_scan_2d, inputs, dy)
-    found = values_and_gradients(lambda **x: selective_scan_2d(**x, backend='triton'), inputs, dy)
+    expected = values_and_gradients(partial(reference.selective_scan_2d, merge=merge), inputs, dy)
+    found = values_and_gradients(partial(selective_scan_2d, merge=merge, backend='triton'), inputs, dy)
     assert all(found[name].dtype == dtype for name in ('output', 'dx'))
     assert_close(found, expected, dtype)
 
@@ -56,6 +57,16 @@ def test_matches_reference(case, cut):
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 def test_matches_reference_in_half_precision(dtype, cut):
     check(map_inputs(1, size=(3, 6), batch=1, d_state=1, dtype=dtype), dtype)
+
+
+@pytest.mark.parametrize('d_state', [1, 2])
+def test_outputs_that_are_not_merged(d_state, cut):
+    check(map_inputs(1, size=(3, 6), channels=3, d_state=d_state, routes=2), merge=False)
+
+
+@pytest.mark.parametrize('steps', [None, 7])
+def test_routes_with_channels_of_their_own(steps, cut):
+    check(with_own_channels(map_inputs(1, size=(3, 6), channels=3, d_state=2, routes=2, steps=steps)))
 
 
 def test_tiles_longer_than_what_is_saved(cut):
@@ -109,5 +120,5 @@ def test_operator_passes_opcheck(cut):
     projected = torch.randn(1, 4, 1, 4)
     floating = [x, projected, *(inputs[name] for name in ('dt_proj_weight', 'dt_proj_bias', 'A', 'D'))]
     x, projected, *parameters = (t.requires_grad_() for t in floating)
-    torch.library.opcheck(scan_op, (x, projected, routes, *parameters, True))
-    torch.library.opcheck(scan_op, (x, projected, routes, *parameters, False))
+    torch.library.opcheck(scan_op, (x, projected, routes, *parameters, True, True))
+    torch.library.opcheck(scan_op, (x, projected, routes, *parameters, False, False))

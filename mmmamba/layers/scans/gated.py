@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from mmmamba.scans import SCAN_MODULES, Scan
@@ -35,7 +34,8 @@ class GatedScan(SelectiveScans):
         self.gate = nn.Linear(len(self.routes) * channels, len(self.routes), bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = self.scan_each(x, self.routes.tables(*x.shape[1:3], device=x.device, redraw=self.training))
-        means = torch.cat([y.mean((1, 2)) for y in outputs], dim=-1)  # (B, K * E)
-        weights = self.gate(means).softmax(-1)[:, None, None]  # (B, 1, 1, K)
-        return sum(weights[..., k, None] * y for k, y in enumerate(outputs))
+        tables = self.routes.tables(*x.shape[1:3], device=x.device, redraw=self.training)
+        outputs = self.scan_along(x, tables, merge=False)  # (K, B, H, W, E)
+        means = outputs.mean((2, 3)).transpose(0, 1).flatten(1)  # (B, K * E)
+        weights = self.gate(means).softmax(-1).T[:, :, None, None, None]
+        return (weights * outputs).sum(0)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from mmmamba.scans import NAMED_SCANS, SCAN_MODULES, Scan
@@ -36,11 +35,4 @@ class GroupedScan(SelectiveScans):
         self.add_scans(channels // groups, groups, replace(state, dt_rank=math.ceil(state.dt_rank / groups)))
 
     def forward(self, x: Tensor) -> Tensor:
-        tables = self.routes.tables(*x.shape[1:3], device=x.device, redraw=self.training)
-        state_mask = self.draw_state_mask(x)
-        groups = x.chunk(len(self.routes), dim=-1)  # (B, H, W, E) -> G maps (B, H, W, E / G)
-        scanned = [
-            self.scan_along(group, tables[g : g + 1], sets=slice(g, g + 1), state_mask=state_mask)
-            for g, group in enumerate(groups)
-        ]
-        return torch.cat(scanned, dim=-1)
+        return self.scan_along(x, self.routes.tables(*x.shape[1:3], device=x.device, redraw=self.training))

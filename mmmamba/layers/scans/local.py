@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mmmamba.layers.channel_gate import ChannelGate
-from mmmamba.scans import SCAN_MODULES, Scan
+from mmmamba.scans import SCAN_MODULES, Route, Scan
 
 from .selective_scans import SelectiveScans, StateSpace
 
@@ -44,27 +45,45 @@ class LocalScan(SelectiveScans):
         self.gate = ChannelGate(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return sum(self.gate(y) for y in self._outputs(x))
+        gated = self.gate(self._outputs(x), (2, 3))
+        return gated.sum(0, dtype=gated.dtype)
 
-    def _outputs(self, x: Tensor) -> list[Tensor]:
-        if self.padded:
-            state_mask = self.draw_state_mask(x)
-            outputs = [self._scan_padded(x, k, state_mask) for k in range(len(self.routes))]
+    def _outputs(self, x: Tensor) -> Tensor:
+        """Of each route: (K, B, H, W, E)."""
+        h, w = x.shape[1:3]
+        sizes = [filled_up(route, h, w) if self.padded else (h, w) for route in self.routes.routes]
+        if all(size == (h, w) for size in sizes):
+            tables = self.routes.tables(h, w, device=x.device, redraw=self.training)
+            outputs = self.scan_along(x, tables, merge=False)
         else:
-            outputs = self.scan_each(x, self.routes.tables(*x.shape[1:3], device=x.device, redraw=self.training))
-        if not self.released_inverse:
+            outputs = self._scan_filled_up(x, sizes)
+        if not self.released_inverse or h == w:
             return outputs
-        return [
+        return torch.stack([
             columns_read_as_rows(y) if 'transpose' in route.modifiers else y
             for route, y in zip(self.routes.routes, outputs, strict=True)
-        ]
+        ])  # fmt: skip
 
-    def _scan_padded(self, x: Tensor, k: int, state_mask: Tensor | None) -> Tensor:
-        route, (h, w) = self.routes.routes[k], x.shape[1:3]
-        size = (route.parameters or (7,))[0] if route.base == 'window' else 1
-        x = F.pad(x, (0, 0, 0, -w % size, 0, -h % size))
-        table = Scan([route]).tables(*x.shape[1:3], device=x.device, redraw=self.training)
-        return self.scan_along(x, table, sets=slice(k, k + 1), state_mask=state_mask)[:, :h, :w]
+    def _scan_filled_up(self, x: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
+        """The outputs where the routes walk maps of different sizes: those of one size are scanned together."""
+        h, w = x.shape[1:3]
+        state_mask = self.draw_state_mask(x)
+        outputs: dict[int, Tensor] = {}
+        for k, (rows, cols) in enumerate(sizes):
+            if k not in outputs:
+                together = [i for i, size in enumerate(sizes) if size == (rows, cols)]
+                routes = Scan([self.routes.routes[i] for i in together])
+                tables = routes.tables(rows, cols, device=x.device, redraw=self.training)
+                filled = F.pad(x, (0, 0, 0, cols - w, 0, rows - h))
+                y = self.scan_along(filled, tables, sets=together, merge=False, state_mask=state_mask)
+                outputs |= zip(together, y[:, :, :h, :w], strict=True)
+        return torch.stack([outputs[k] for k in range(len(sizes))])
+
+
+def filled_up(route: Route, h: int, w: int) -> tuple[int, int]:
+    """The sides of a map of whole windows, where the route has windows."""
+    size = (route.parameters or (7,))[0] if route.base == 'window' else 1
+    return h + -h % size, w + -w % size
 
 
 def columns_read_as_rows(y: Tensor) -> Tensor:

@@ -54,8 +54,8 @@ class LocalSearch(LocalScan):
         if self._kept:
             # The logits stay in the graph: distributed training wants a gradient for each parameter it began with.
             return sum(self.gate(outputs[k]) for k in self._kept) + 0 * self.route_logits.sum()
-        normed = [F.layer_norm(self.gate(y), y.shape[-1:]) for y in outputs]
-        return sum(weight * y for weight, y in zip(self.route_logits.softmax(0), normed, strict=True))
+        normed = F.layer_norm(self.gate(outputs, (2, 3)), outputs.shape[-1:])
+        return (self.route_logits.softmax(0)[:, None, None, None, None] * normed).sum(0)
 
     def best_routes(self, count: int = 4) -> list[str]:
         """Names of the routes with the largest logits, in the order of the candidates."""

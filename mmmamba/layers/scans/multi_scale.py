@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from mmmamba.layers.norm import LayerNorm
 from mmmamba.layers.squeeze_excite import SqueezeExcite
-from mmmamba.scans import SCAN_MODULES, Scan
+from mmmamba.scans import SCAN_MODULES, Scan, cached_tables
 
 from .selective_scans import SelectiveScans, StateSpace
 
@@ -73,9 +73,14 @@ class MultiScaleScan(SelectiveScans):
     def _scan_half(self, x: Tensor, norm_first: bool) -> Tensor:
         x = F.silu(self.downsample(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)  # (B, H / 2, W / 2, E)
         h, w = x.shape[1:3]
-        tables = self.half.tables(h, w, device=x.device)
-        copies = len(tables)  # a copy of the map for each route, one below the other: a route visits no pixel twice
-        shifts = torch.arange(copies, device=x.device)[:, None] * (h * w)
-        y = self.scan_along(x.repeat(1, copies, 1, 1), (tables + shifts).view(1, -1), sets=slice(0, 1))
+        copies = len(self.half)  # a copy of the map for each route, one below the other: a route visits no pixel twice
+        y = self.scan_along(x.repeat(1, copies, 1, 1), _chained(self.half, h, w, x.device), sets=slice(0, 1))
         y = self.norm(y) if norm_first else y
-        return y.unflatten(1, (copies, h)).sum(1)
+        return y.unflatten(1, (copies, h)).sum(1, dtype=y.dtype)
+
+
+@cached_tables
+def _chained(scan: Scan, h: int, w: int, device: torch.device) -> Tensor:
+    """One route through as many copies of a map as there are routes, one below the other: (1, K * h * w)."""
+    shifts = torch.arange(len(scan), device=device)[:, None] * (h * w)
+    return (scan.tables(h, w, device=device) + shifts).view(1, -1)

@@ -1,7 +1,6 @@
 """The parameters of K selective scans over maps, and the scan of a map along K routes with them."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +35,7 @@ class StateSpace:
 
 
 class SelectiveScans(nn.Module):
-    """Base of what scans a map: ``add_scans`` gives it parameters, ``scan_along`` and ``scan_each`` use them."""
+    """Base of what scans a map: ``add_scans`` gives it parameters, ``scan_along`` uses them."""
 
     normed = False  # True in a scan that norms its output itself: the mixer adds no norm
     reads_source = False  # True in a scan that also takes the map before the mixer's convolution
@@ -68,35 +67,33 @@ class SelectiveScans(nn.Module):
         reset_state_space(self.dt_proj_weight, self.dt_proj_bias, self.A_log, self.D)
 
     def scan_along(
-        self, x: Tensor, tables: Tensor, *, sets: slice = slice(None), state_mask: Tensor | None = None
+        self,
+        x: Tensor,
+        tables: Tensor,
+        *,
+        sets: slice | list[int] = slice(None),
+        merge: bool = True,
+        state_mask: Tensor | None = None,
     ) -> Tensor:
-        """Scan a map along K routes and sum the outputs.
+        """Scan a map along K routes.
 
         Args:
-            x: (B, H, W, E).
+            x: (B, H, W, E), or (B, H, W, K * E) where each route has channels of its own.
             tables: (K, T) int64. The pixels that the routes visit, T of H * W or fewer.
             sets: which parameter sets the routes take, one each, or one for all.
+            merge: sum the outputs of routes over the same channels.
             state_mask: what :meth:`draw_state_mask` gave, where several calls share a mask; None draws one.
 
         Returns:
-            (B, H, W, E), 0 at pixels that no route visits.
+            The shape of ``x``, or without ``merge`` (K, B, H, W, E); 0 at pixels that are not visited.
         """
         parameters = self.scan_parameters(sets, len(tables))
         state_mask = self.draw_state_mask(x) if state_mask is None else state_mask
         if state_mask is None:
-            return selective_scan_2d(x, tables, *parameters)
-        return _scan_with_mask(x, tables, *parameters, state_mask)
+            return selective_scan_2d(x, tables, *parameters, merge=merge)
+        return _scan_with_mask(x, tables, *parameters, merge, state_mask)
 
-    def scan_each(self, x: Tensor, tables: Sequence[Tensor]) -> list[Tensor]:
-        """The outputs of K routes before any merge: K maps (B, H, W, E)."""
-        state_mask = self.draw_state_mask(x)
-        shared = len(self.D) == 1
-        return [
-            self.scan_along(x, table[None], sets=slice(None) if shared else slice(k, k + 1), state_mask=state_mask)
-            for k, table in enumerate(tables)
-        ]
-
-    def scan_parameters(self, sets: slice, routes: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def scan_parameters(self, sets: slice | list[int], routes: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """x_proj_weight, dt_proj_weight, dt_proj_bias, A and D for ``routes`` routes."""
         stacked = (self.x_proj_weight, self.dt_proj_weight, self.dt_proj_bias, -torch.exp(self.A_log), self.D)
         return tuple(p[sets].expand(routes, *p.shape[1:]) for p in stacked)
@@ -135,11 +132,14 @@ def _scan_with_mask(
     dt_proj_bias: Tensor,
     A: Tensor,
     D: Tensor,
+    merge: bool,
     state_mask: Tensor,
 ) -> Tensor:
     """``selective_scan_2d`` with C times a mask, which its kernels do not know: gather, scan, scatter."""
-    d_state, dt_rank = A.shape[2], dt_proj_weight.shape[2]
-    u = x.flatten(1, 2)[:, tables.T]  # (B, H, W, E) -> (B, T, K, E)
+    (routes, channels, d_state), dt_rank = A.shape, dt_proj_weight.shape[2]
+    tokens = x.flatten(1, 2).unflatten(2, (-1, channels)).expand(-1, -1, routes, -1)  # (B, L, K, E)
+    index = tables.T[None, :, :, None].expand(x.shape[0], -1, -1, channels)
+    u = tokens.gather(1, index)  # (B, T, K, E)
     with torch.autocast(x.device.type, enabled=False):  # step sizes and states in fp32
         dtype = torch.promote_types(x.dtype, torch.float32)
         projected = torch.einsum('btke,kre->btkr', u.to(dtype), x_proj_weight.to(dtype))
@@ -152,6 +152,7 @@ def _scan_with_mask(
             delta_softplus=True,
         )
     y = y.view(u.shape)
-    index = tables.T[None, :, :, None].expand_as(y)
-    out = y.new_zeros(y.shape[0], x.shape[1] * x.shape[2], *y.shape[2:]).scatter(1, index, y)  # (B, L, K, E)
-    return out.sum(2).view(x.shape)
+    out = y.new_zeros(tokens.shape).scatter(1, index, y).unflatten(1, x.shape[1:3])  # (B, H, W, K, E)
+    if x.shape[3] == routes * channels:
+        return out.flatten(3)
+    return out.sum(3) if merge else out.movedim(3, 0)

@@ -4,20 +4,22 @@ Paper: Chen et al., "RSMamba: Remote Sensing Image Classification with State Spa
 https://arxiv.org/abs/2403.19654. Authors' code: KyanChen/RSMamba. Layout inside: token sequences (B, L, C).
 """
 
-import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
 from mmmamba.layers import ExtraTokens, LayerNorm, MambaMixer, PatchEmbed, PositionEmbed, insert_tokens, split_tokens
+from mmmamba.layers.mamba_mixer import scan_branches
 from mmmamba.models.backbones import base
 from mmmamba.models.backbones.base import drop_path_rates, init_linear, run_block
 from mmmamba.models.backbones.plain_backbone import PlainBackbone
 from mmmamba.registry import MODELS
+from mmmamba.scans import cached_tables
 
 # Number of paths, and whether they are weighed by a gate; else the mean is taken.
 PATHS = {
@@ -77,24 +79,26 @@ class RSMambaLayer(nn.Module):
         self.gate = nn.Linear(self.paths * dims, self.paths, bias=False) if gated else None
         self.drop_path = StochasticDepth(drop_path_rate, mode='row')
 
-    def forward(self, x: Tensor, normed: Tensor, order: Tensor) -> Tensor:
+    def forward(self, x: Tensor, normed: Tensor, tables: Tensor) -> Tensor:
         """``x + mix(normed)``.
 
         Args:
             x: (B, L, C).
             normed: likewise, through the norm that all layers share.
-            order: (L,) the token at each step of the third path.
+            tables: (paths, L) the token at each step of each path.
+
+        The projections take each token by itself: that in front is the same for all paths, and that behind may follow
+        their weighted sum, as the weights add up to 1.
         """
-        outs = [self.mixer(normed)]
-        if self.paths > 1:
-            outs.append(self.mixer(normed, reverse=True))
-        if self.paths > 2:
-            outs.append(self.mixer(normed[:, order])[:, order.argsort()])
+        inner, z = self.mixer.in_proj(normed).chunk(2, dim=-1)  # (B, L, C) -> 2 x (B, L, E)
+        y = scan_branches([*self.mixer.branches] * self.paths, inner, tables)  # (B, L, paths, E)
+        y = y * F.silu(z).unsqueeze(2)
         if self.gate is None:
-            return x + self.drop_path(sum(outs) / self.paths)
-        weights = self.gate(torch.cat([out.mean(1) for out in outs], dim=-1)).softmax(-1)  # (B, paths)
-        mixed = sum(out * weight[:, None, None] for out, weight in zip(outs, weights.unbind(-1), strict=True))
-        return x + self.drop_path(mixed)
+            return x + self.drop_path(self.mixer.out_proj(y.mean(2)))
+        means = self.mixer.out_proj(y.mean(1))  # (B, paths, C)
+        weights = self.gate(means.flatten(1)).softmax(-1).to(y.dtype)  # (B, paths)
+        mixed = (y * weights[:, None, :, None]).sum(2, dtype=y.dtype)
+        return x + self.drop_path(self.mixer.out_proj(mixed))
 
 
 @MODELS.register_module()
@@ -172,7 +176,7 @@ class RSMamba(PlainBackbone):
 
     def run_layer(self, index: int, x: Tensor, context: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """One layer behind the norm that all share; (B, L, C) to the same shape, twice the same."""
-        x = run_block(self.layers[index], x, self.pre_norm(x), self._order(index, x), with_cp=self.with_cp)
+        x = run_block(self.layers[index], x, self.pre_norm(x), self._tables(index, x), with_cp=self.with_cp)
         return x, x
 
     def output(self, index: int, x: Tensor, context: tuple[int, int]) -> Tensor:
@@ -193,10 +197,12 @@ class RSMamba(PlainBackbone):
             return patches
         return insert_tokens(patches, self._split(x, context)[0], self.cls_token.places(math.prod(context)))
 
-    def _order(self, layer: int, x: Tensor) -> Tensor:
-        if self.training:
-            return torch.randperm(x.shape[1], device=x.device)
-        return torch.from_numpy(fixed_order(layer, x.shape[1])).to(x.device)
+    def _tables(self, layer: int, x: Tensor) -> Tensor:
+        """The paths of a layer, (paths, L)."""
+        paths, length = self.layers[layer].paths, x.shape[1]
+        if not self.training:
+            return fixed_tables(layer, paths, length, x.device)
+        return _tables(paths, torch.randperm(length, device=x.device))
 
     def _split(self, x: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         if self.cls_token is None:
@@ -211,10 +217,15 @@ class RSMamba(PlainBackbone):
         return [*embeddings, *self.layers[: self.frozen_stages], *norms, *shared]
 
 
-@functools.lru_cache(maxsize=256)
-def fixed_order(layer: int, length: int) -> np.ndarray:
-    """(length,) int64: the token at each step of a layer's shuffled path in evaluation."""
-    return np.random.RandomState(layer).permutation(length)
+@cached_tables
+def fixed_tables(layer: int, paths: int, length: int, device: torch.device) -> Tensor:
+    """(paths, length) int64: the token at each step of a layer's paths in evaluation; a layer keeps its shuffle."""
+    return _tables(paths, torch.from_numpy(np.random.RandomState(layer).permutation(length)).to(device))
+
+
+def _tables(paths: int, shuffled: Tensor) -> Tensor:
+    steps = torch.arange(len(shuffled), device=shuffled.device)
+    return torch.stack([steps, steps.flip(0), shuffled])[:paths]
 
 
 def resolve_arch(arch: str | dict) -> dict:

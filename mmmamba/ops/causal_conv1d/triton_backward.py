@@ -11,7 +11,7 @@ from triton import language as tl
 
 from ..launch import launch
 from ..sizes import cdiv, next_power_of_2
-from .triton_forward import BLOCK_D, BLOCK_L, convolve, load_steps
+from .triton_forward import BLOCK_D, BLOCK_L, convolve, load_steps, places
 
 # Tiles that a program takes: its sums are written once for 256 steps.
 _TILES = 8
@@ -23,13 +23,16 @@ def causal_conv1d_backward_kernel(
     x_ptr,
     weight_ptr,
     bias_ptr,
+    routes_ptr,
     dx_ptr,
     dweight_ptr,
     dbias_ptr,
     L,
     D,
+    K,
     stride_b,
     stride_l,
+    stride_dxb,
     WIDTH: tl.constexpr,
     SILU: tl.constexpr,
     REVERSE: tl.constexpr,
@@ -38,62 +41,77 @@ def causal_conv1d_backward_kernel(
     BLOCK_D: tl.constexpr,
     TILES: tl.constexpr,
 ):
-    b = tl.program_id(2).to(tl.int64)
+    b, k = (tl.program_id(2) // K).to(tl.int64), tl.program_id(2) % K
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     w = tl.arange(0, BLOCK_W)
     x_ptr += b * stride_b
-    dy_ptr += b * L * D
+    dy_ptr += (b * L * K + k) * D
+    dx_ptr += b * stride_dxb + k.to(tl.int64) * L * D
+    weight_ptr += k * D * WIDTH
+    if bias_ptr is not None:
+        bias_ptr += k * D
+    if routes_ptr is not None:
+        routes_ptr += k * L
     dweight = tl.zeros((BLOCK_W, BLOCK_D), tl.float32)
     dbias = tl.zeros((BLOCK_D,), tl.float32)
     for i in range(TILES):
         step = (tl.program_id(0).to(tl.int64) * TILES + i) * BLOCK_L + tl.arange(0, BLOCK_L)
         dx = tl.zeros((BLOCK_L, BLOCK_D), tl.float32)
-        for k in tl.static_range(WIDTH):
-            later = step - (WIDTH - 1 - k) if REVERSE else step + (WIDTH - 1 - k)  # where weight k meets this step
-            grad = load_steps(dy_ptr, later, d, L, D, D)
+        for j in tl.static_range(WIDTH):
+            later = step - (WIDTH - 1 - j) if REVERSE else step + (WIDTH - 1 - j)  # where weight j meets this step
+            grad = load_steps(dy_ptr, routes_ptr, later, d, L, K * D, D)
             if SILU:
-                y = convolve(x_ptr, weight_ptr, bias_ptr, later, d, L, stride_l, D, WIDTH, REVERSE)
+                y = convolve(x_ptr, weight_ptr, bias_ptr, routes_ptr, later, d, L, stride_l, D, WIDTH, REVERSE)
                 sigmoid = tl.sigmoid(y)
                 grad *= sigmoid * (1.0 + y * (1.0 - sigmoid))
-            weight = tl.load(weight_ptr + d * WIDTH + k, mask=d < D, other=0.0).to(tl.float32)
+            weight = tl.load(weight_ptr + d * WIDTH + j, mask=d < D, other=0.0).to(tl.float32)
             dx += weight[None, :] * grad
-            x = load_steps(x_ptr, step, d, L, stride_l, D)
-            dweight += tl.where(w[:, None] == k, tl.sum(grad * x, 0)[None, :], 0.0)
-            if k == WIDTH - 1:
+            x = load_steps(x_ptr, routes_ptr, step, d, L, stride_l, D)
+            dweight += tl.where(w[:, None] == j, tl.sum(grad * x, 0)[None, :], 0.0)
+            if j == WIDTH - 1:
                 dbias += tl.sum(grad, 0)
-        inside = (step < L)[:, None] & (d < D)[None, :]
-        tl.store(dx_ptr + (b * L + step)[:, None] * D + d[None, :], dx.to(dx_ptr.dtype.element_ty), mask=inside)
-    share = (b * tl.num_programs(0) + tl.program_id(0)) * D + d
+        p, valid = places(routes_ptr, step, L)
+        inside = valid[:, None] & (d < D)[None, :]
+        tl.store(dx_ptr + p[:, None] * D + d[None, :], dx.to(dx_ptr.dtype.element_ty), mask=inside)
+    share = ((b * tl.num_programs(0) + tl.program_id(0)) * K + k) * D + d
     in_weight = (d < D)[None, :] & (w < WIDTH)[:, None]
     tl.store(dweight_ptr + share[None, :] * WIDTH + w[:, None], dweight, mask=in_weight)
     tl.store(dbias_ptr + share, dbias, mask=d < D)
 
 
 def causal_conv1d_backward(
-    dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    routes: Tensor | None,
+    silu: bool,
+    reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of ``x``, in its dtype, and of weight and bias, fp32."""
     batch, length, channels = x.shape
     x = x if x.stride(2) == 1 else x.contiguous()
-    dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    grid = (cdiv(length, BLOCK_L * _TILES), cdiv(channels, BLOCK_D), batch)
+    count = 1 if routes is None else len(routes)
+    dx = torch.empty((batch, count, length, channels), dtype=x.dtype, device=x.device)
+    grid = (cdiv(length, BLOCK_L * _TILES), cdiv(channels, BLOCK_D), batch * count)
     dweight = x.new_empty((batch * grid[0], *weight.shape), dtype=torch.float32)
-    dbias = x.new_empty((batch * grid[0], channels), dtype=torch.float32)
-    width = weight.shape[1]
+    dbias = x.new_empty((batch * grid[0], *weight.shape[:-1]), dtype=torch.float32)
+    width = weight.shape[-1]
     launch(
         causal_conv1d_backward_kernel,
         grid,
         dy.contiguous(),
         x,
-        weight.contiguous(),
-        bias,
+        *(t if t is None else t.contiguous() for t in (weight, bias, routes)),
         dx,
         dweight,
         dbias,
         length,
         channels,
+        count,
         x.stride(0),
         x.stride(1),
+        dx.stride(0),
         WIDTH=width,
         SILU=silu,
         REVERSE=reverse,
@@ -102,4 +120,4 @@ def causal_conv1d_backward(
         BLOCK_D=BLOCK_D,
         TILES=_TILES,
     )
-    return dx, dweight.sum(0), dbias.sum(0)
+    return dx[:, 0] if routes is None else dx.sum(1), dweight.sum(0), dbias.sum(0)

@@ -13,14 +13,24 @@ BLOCK_D = 64
 
 
 @triton.jit
-def load_steps(x_ptr, step, d, L, stride_l, D):
-    """Rows ``step`` of a sequence, zeros where there is no such step, in fp32."""
-    inside = ((step >= 0) & (step < L))[:, None] & (d < D)[None, :]
-    return tl.load(x_ptr + step[:, None] * stride_l + d[None, :], mask=inside, other=0.0).to(tl.float32)
+def places(routes_ptr, step, L):
+    """Where the tokens of the steps are, and which steps exist."""
+    valid = (step >= 0) & (step < L)
+    return step if routes_ptr is None else tl.load(routes_ptr + step, mask=valid, other=0), valid
 
 
 @triton.jit
-def convolve(x_ptr, weight_ptr, bias_ptr, step, d, L, stride_l, D, WIDTH: tl.constexpr, REVERSE: tl.constexpr):
+def load_steps(x_ptr, routes_ptr, step, d, L, stride_l, D):
+    """Rows of the steps of a sequence, zeros where there is no such step, in fp32."""
+    p, valid = places(routes_ptr, step, L)
+    inside = valid[:, None] & (d < D)[None, :]
+    return tl.load(x_ptr + p[:, None] * stride_l + d[None, :], mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def convolve(
+    x_ptr, weight_ptr, bias_ptr, routes_ptr, step, d, L, stride_l, D, WIDTH: tl.constexpr, REVERSE: tl.constexpr
+):
     """The convolution at steps ``step``, before any activation."""
     y = tl.zeros((step.shape[0], d.shape[0]), tl.float32)
     if bias_ptr is not None:
@@ -28,7 +38,7 @@ def convolve(x_ptr, weight_ptr, bias_ptr, step, d, L, stride_l, D, WIDTH: tl.con
     for k in tl.static_range(WIDTH):
         weight = tl.load(weight_ptr + d * WIDTH + k, mask=d < D, other=0.0).to(tl.float32)
         source = step + (WIDTH - 1 - k) if REVERSE else step - (WIDTH - 1 - k)
-        y += weight[None, :] * load_steps(x_ptr, source, d, L, stride_l, D)
+        y += weight[None, :] * load_steps(x_ptr, routes_ptr, source, d, L, stride_l, D)
     return y
 
 
@@ -37,9 +47,11 @@ def causal_conv1d_forward_kernel(
     x_ptr,
     weight_ptr,
     bias_ptr,
+    routes_ptr,
     y_ptr,
     L,
     D,
+    K,
     stride_b,
     stride_l,
     WIDTH: tl.constexpr,
@@ -48,24 +60,34 @@ def causal_conv1d_forward_kernel(
     BLOCK_L: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    b = tl.program_id(2).to(tl.int64)
+    b, k = (tl.program_id(2) // K).to(tl.int64), tl.program_id(2) % K
     step = tl.program_id(0).to(tl.int64) * BLOCK_L + tl.arange(0, BLOCK_L)
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
-    y = convolve(x_ptr + b * stride_b, weight_ptr, bias_ptr, step, d, L, stride_l, D, WIDTH, REVERSE)
+    weight_ptr += k * D * WIDTH
+    if bias_ptr is not None:
+        bias_ptr += k * D
+    if routes_ptr is not None:
+        routes_ptr += k * L
+    y = convolve(x_ptr + b * stride_b, weight_ptr, bias_ptr, routes_ptr, step, d, L, stride_l, D, WIDTH, REVERSE)
     if SILU:
         y *= tl.sigmoid(y)
-    inside = (step < L)[:, None] & (d < D)[None, :]
-    tl.store(y_ptr + (b * L + step)[:, None] * D + d[None, :], y.to(y_ptr.dtype.element_ty), mask=inside)
+    p, valid = places(routes_ptr, step, L)
+    inside = valid[:, None] & (d < D)[None, :]
+    offsets = ((b * L + p) * K + k)[:, None] * D + d[None, :]
+    tl.store(y_ptr + offsets, y.to(y_ptr.dtype.element_ty), mask=inside)
 
 
-def causal_conv1d_forward(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool) -> Tensor:
-    """The convolution of (batch, L, D), contiguous."""
+def causal_conv1d_forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None, routes: Tensor | None, silu: bool, reverse: bool
+) -> Tensor:
+    """The convolution of (batch, L, D), or with routes (batch, L, K * D), contiguous."""
     batch, length, channels = x.shape
+    count = 1 if routes is None else len(routes)
     x = x if x.stride(2) == 1 else x.contiguous()
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    grid = (cdiv(length, BLOCK_L), cdiv(channels, BLOCK_D), batch)
+    y = torch.empty((batch, length, count * channels), dtype=x.dtype, device=x.device)
+    grid = (cdiv(length, BLOCK_L), cdiv(channels, BLOCK_D), batch * count)
     strides = (x.stride(0), x.stride(1))
-    inputs = (x, weight.contiguous(), bias)
-    sizes = (length, channels, *strides, weight.shape[1], silu, reverse, BLOCK_L, BLOCK_D)
+    inputs = (x, *(t if t is None else t.contiguous() for t in (weight, bias, routes)))
+    sizes = (length, channels, count, *strides, weight.shape[-1], silu, reverse, BLOCK_L, BLOCK_D)
     launch(causal_conv1d_forward_kernel, grid, *inputs, y, *sizes)
     return y

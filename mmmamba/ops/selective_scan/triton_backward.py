@@ -91,6 +91,7 @@ def scan_backward_kernel(
     stride_ub,
     stride_ug,
     stride_row,
+    stride_dyg,
     stride_dub,
     stride_dug,
     stride_deltab,
@@ -156,7 +157,7 @@ def scan_backward_kernel(
         transposed_weight = tl.trans(weight)
         dweight = tl.zeros((BLOCK_R, BLOCK_C), tl.float32)
     u_ptr += g * stride_ug
-    dy_ptr += g * stride_ug
+    dy_ptr += g * stride_dyg
     delta_ptr += g * stride_deltag
     B_ptr += g * stride_Bg
     C_ptr += g * stride_Bg
@@ -306,7 +307,9 @@ def scan_backward(
     dtypes: tuple[torch.dtype, torch.dtype, torch.dtype],
     config: Config,
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, Tensor | None]:
-    """Gradients for ``dy``, of the shape of ``u``; the other arguments as in :func:`.triton_forward.scan_forward`.
+    """Gradients for ``dy``, of the shape of ``u`` or, where the groups share that, of the forward pass's ``y`` as well.
+
+    The other arguments are as in :func:`.triton_forward.scan_forward`.
 
     ``dtypes`` are those of the gradients of ``u``, of full ``delta`` and of the rest that has a batch.
 
@@ -334,6 +337,7 @@ def scan_backward(
     shares = A.new_empty(parts, sum(0 if p is None else p.numel() for p in parameters))
     dA, dweight, dbias, dD = _split(shares, parameters)
     strides = dict(
+        stride_dyg=dy.stride(0) if dy.dim() > u.dim() else arguments['stride_ug'],
         stride_dub=u.stride(0),
         stride_dug=u.numel() if reads_shared_channels(u, A) else channels,
         stride_states=states.stride(2),

@@ -18,6 +18,7 @@ def selective_scan_2d(
     A: Tensor,
     D: Tensor,
     *,
+    merge: bool = True,
     backend: str = 'auto',
 ) -> Tensor:
     """Scan a channels-last map along K routes, each with its own parameters, and sum the K outputs.
@@ -29,17 +30,20 @@ def selective_scan_2d(
     fp32 (fp64 if any input is) also under autocast.
 
     Args:
-        x: (batch, H, W, E), floating point. The map, after the depthwise convolution.
+        x: (batch, H, W, E), floating point. The map, after the depthwise convolution. Or (batch, H, W, K * E): each
+            route scans channels of its own, one group after the other.
         routes: (K, T) int64, T <= H * W. Row-major index of the pixel each step visits, no pixel twice in a route.
         x_proj_weight: (K, R + 2N, E). Rows in the order dt (R), B (N), C (N).
         dt_proj_weight: (K, E, R). Expands the low-rank step size.
         dt_proj_bias: (K, E).
         A: (K, E, N), negative for a state that decays; ``d_state`` N from 1 to 64 is tested.
         D: (K, E). Skip connection.
+        merge: sum the outputs of routes that share their channels. Routes with channels of their own have no sum.
         backend: ``auto``, ``numba``, ``triton`` (fp64 inputs go to ``torch``), ``torch`` or ``reference``.
 
     Returns:
-        (batch, H, W, E) in the dtype of ``x``; 0 at pixels that no route visits.
+        The shape of ``x``, without ``merge`` (K, batch, H, W, E), in the dtype of ``x``; 0 at pixels that are not
+        visited.
 
     Raises:
         ValueError: if shapes or devices disagree, or the backend does not serve the device.
@@ -50,16 +54,16 @@ def selective_scan_2d(
     backend = resolve_backend(backend, x.device)
     if backend == 'reference':
         parameters = (x_proj_weight, dt_proj_weight, dt_proj_bias, A, D)
-        return reference.selective_scan_2d(x, routes, *parameters).to(x.dtype)
+        return reference.selective_scan_2d(x, routes, *parameters, merge=merge).to(x.dtype)
     tokens = x.flatten(1, 2)  # (batch, H, W, E) -> (batch, L, E)
-    weight = x_proj_weight.flatten(0, 1).to(x.dtype)
-    projected = F.linear(tokens, weight).unflatten(2, (A.shape[0], -1))  # (batch, L, K, R + 2N)
-    inputs = (tokens, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
+    inputs = (tokens, _project(tokens, x_proj_weight), routes, dt_proj_weight, dt_proj_bias, A, D)
     if backend == 'triton' and all(t.dtype != torch.float64 for t in inputs):
         from . import triton_op  # triton is optional, and a second to import
 
-        return triton_op.scan(*inputs).view(x.shape)
-    return _selective_scan_2d_op(*inputs, backend).view(x.shape)
+        y = triton_op.scan(*inputs, merge)
+    else:
+        y = _selective_scan_2d_op(*inputs, merge, backend)
+    return y.unflatten(-2, x.shape[1:3])
 
 
 def _check(
@@ -87,6 +91,8 @@ def _check(
             f'{tuple(dt_proj_weight.shape)}'
         )
     count, d_state, dt_rank = routes.shape[0], A.shape[2], dt_proj_weight.shape[2]
+    if channels == count * A.shape[1]:
+        channels = A.shape[1]
     for name, tensor, shape in (
         ('x_proj_weight', x_proj_weight, (count, dt_rank + 2 * d_state, channels)),
         ('dt_proj_weight', dt_proj_weight, (count, channels, dt_rank)),
@@ -121,18 +127,46 @@ def _selective_scan_2d_op(
     dt_proj_bias: Tensor,
     A: Tensor,
     D: Tensor,
+    merge: bool,
     backend: str,
 ) -> Tensor:
     if x.device.type == 'cpu':  # elsewhere it would cost a synchronisation
         _check_range(routes, x.shape[1])
+    return scan(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D, merge, backend)
+
+
+def scan(
+    x: Tensor,
+    projected: Tensor,
+    routes: Tensor,
+    dt_proj_weight: Tensor,
+    dt_proj_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    merge: bool,
+    backend: str,
+) -> Tensor:
+    """The operator, its registration and checks aside."""
     delta, B, C = _expand(projected, dt_proj_weight, A)
-    y = grouped.scan_forward(x.unsqueeze(2), delta, A, B, C, D, dt_proj_bias, routes, True, backend)
-    return y.sum(2).to(x.dtype)  # (batch, L, K, E) -> (batch, L, E)
+    y = grouped.scan_forward(_by_route(x, A), delta, A, B, C, D, dt_proj_bias, routes, True, backend).to(x.dtype)
+    if shares_channels(x, A) and not merge:
+        return y.movedim(2, 0).contiguous()  # (batch, L, K, E) -> (K, batch, L, E)
+    return _like_map(y, x)
 
 
 @_selective_scan_2d_op.register_fake
-def _(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D, backend):
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+def _(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D, merge, backend):
+    return x.new_empty(output_shape(x, A, merge))
+
+
+def output_shape(x: Tensor, A: Tensor, merge: bool) -> tuple[int, ...]:
+    """Of a scan of tokens: that of ``x``, (batch, L, E) or (batch, L, K * E), or (K, batch, L, E)."""
+    return tuple(x.shape) if merge or not shares_channels(x, A) else (A.shape[0], *x.shape)
+
+
+def shares_channels(x: Tensor, A: Tensor) -> bool:
+    """Whether all routes read the same channels of the tokens (batch, L, E), not each its own of (batch, L, K * E)."""
+    return x.shape[2] == A.shape[1]
 
 
 @torch.library.custom_op('mmmamba::selective_scan_2d_backward', mutates_args=())
@@ -150,12 +184,12 @@ def _selective_scan_2d_backward_op(
     delta, B, C = _expand(projected, dt_proj_weight, A)
     parameters = (A, B, C, D, dt_proj_bias)
     dx, ddelta, dA, dB, dC, dD, dbias = grouped.scan_backward(
-        dy.unsqueeze(2), x.unsqueeze(2), delta, *parameters, routes, True, backend
+        _by_route(dy, A), _by_route(x, A), delta, *parameters, routes, True, backend
     )
     low_rank = projected[..., : dt_proj_weight.shape[2]].to(ddelta.dtype)
     dlow_rank = _einsum('blke,ker->blkr', ddelta, dt_proj_weight.to(ddelta.dtype))
     return (
-        dx.sum(2).to(x.dtype),
+        _like_map(dx, x).to(x.dtype),
         torch.cat([dlow_rank, dB, dC], dim=-1).to(projected.dtype),
         _einsum('blke,blkr->ker', ddelta, low_rank).to(dt_proj_weight.dtype),
         dbias.to(dt_proj_bias.dtype),
@@ -172,15 +206,34 @@ def _(dy, x, projected, routes, dt_proj_weight, dt_proj_bias, A, D, backend):
 
 def _save_for_backward(ctx, inputs, output):
     ctx.save_for_backward(*inputs[:7])
-    ctx.backend = inputs[7]
+    ctx.backend = inputs[8]
 
 
 def _backward(ctx, dy):
     dx, dprojected, *dparameters = _selective_scan_2d_backward_op(dy, *ctx.saved_tensors, ctx.backend)
-    return dx, dprojected, None, *dparameters, None
+    return dx, dprojected, None, *dparameters, None, None
 
 
 _selective_scan_2d_op.register_autograd(_backward, setup_context=_save_for_backward)
+
+
+def _project(tokens: Tensor, weight: Tensor) -> Tensor:
+    """(batch, L, E) or (batch, L, K * E) to (batch, L, K, R + 2N), for ``weight`` (K, R + 2N, E)."""
+    routes, rows, channels = weight.shape
+    weight = weight.to(tokens.dtype)
+    if tokens.shape[2] == channels:
+        return F.linear(tokens, weight.flatten(0, 1)).unflatten(2, (routes, rows))
+    return torch.einsum('blke,kre->blkr', tokens.unflatten(2, (routes, channels)), weight)
+
+
+def _by_route(x: Tensor, A: Tensor) -> Tensor:
+    """(batch, L, E), (batch, L, K * E) or (K, batch, L, E) to (batch, L, 1 or K, E)."""
+    return x.movedim(0, 2) if x.dim() == 4 else x.unflatten(2, (-1, A.shape[1]))
+
+
+def _like_map(y: Tensor, x: Tensor) -> Tensor:
+    """(batch, L, K, E) side by side or summed, whichever has the channels of ``x``."""
+    return y.sum(2) if y.shape[3] == x.shape[2] else y.flatten(2)
 
 
 def _expand(projected: Tensor, dt_proj_weight: Tensor, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from .. import eager
 from ..backend import needs_grad
 from ..selective_scan import triton_path
+from .interface import output_shape, shares_channels
 from .triton_merge import merge
 
 
@@ -19,33 +20,34 @@ def _forward(
     dt_proj_bias: Tensor,
     A: Tensor,
     D: Tensor,
+    merged: bool,
     save_states: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The merged map (batch, L, E), and the states saved for the backward pass, empty without ``save_states``.
+    """The scanned map, and the states saved for the backward pass, empty without ``save_states``.
 
     Args:
-        x: (batch, L, E), the pixels of the map.
+        x: (batch, L, E), the pixels of the map, or (batch, L, K * E) where each route has channels of its own.
         projected: (batch, L, K, R + 2N), every route's low-rank step size, B and C.
         routes: (K, T) int64.
         dt_proj_weight: (K, E, R).
         dt_proj_bias: (K, E).
         A: (K, E, N).
         D: (K, E).
+        merged: whether to sum the outputs of routes that share channels, to (batch, L, E) from (K, batch, L, E).
         save_states: whether a backward pass will follow; without them it computes them itself.
     """
     inputs = scan_inputs(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
     y, states = triton_path.forward(*inputs, save_states=save_states)
-    return merge(y), states  # (K, batch, L, E) -> (batch, L, E)
+    return merge(y) if merged and shares_channels(x, A) else y, states
 
 
 scan_op = torch.library.custom_op('mmmamba::selective_scan_2d_triton', _forward, mutates_args=())
 
 
 @scan_op.register_fake
-def _(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D, save_states):
+def _(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D, merged, save_states):
     shape = triton_path.states_shape(x, A, routes) if save_states else (0,)
-    states = x.new_empty(shape, dtype=torch.float32)
-    return torch.empty_like(x, memory_format=torch.contiguous_format), states
+    return x.new_empty(output_shape(x, A, merged)), x.new_empty(shape, dtype=torch.float32)
 
 
 def _backward(
@@ -63,7 +65,7 @@ def _backward(
     inputs = scan_inputs(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
     dx, _, dprojected, dweight, dbias, dA, dD = triton_path.backward(dy, states, *inputs)
     return (
-        merge(dx),
+        merge(dx) if shares_channels(x, A) else dx,
         dprojected,
         dweight.to(dt_proj_weight.dtype),
         dbias.to(dt_proj_bias.dtype),
@@ -90,16 +92,16 @@ def _save_for_backward(ctx, inputs, output):
 
 def _gradients(ctx, dy, _, run=scan_backward_op):
     dx, dprojected, *dparameters = run(dy, *ctx.saved_tensors)
-    return dx, dprojected, None, *dparameters, None
+    return dx, dprojected, None, *dparameters, None, None
 
 
 scan_op.register_autograd(_gradients, setup_context=_save_for_backward)
 _Scan = eager.function_of(_forward, _save_for_backward, partial(_gradients, run=_backward))
 
 
-def scan(*inputs: Tensor) -> Tensor:
-    """The merged map of :func:`_forward` for its tensors; autograd decides whether states are saved."""
-    return eager.call(scan_op, _Scan, *inputs, needs_grad(*inputs))[0]
+def scan(*inputs: Tensor | bool) -> Tensor:
+    """The map of :func:`_forward` for its tensors and ``merged``; autograd decides whether states are saved."""
+    return eager.call(scan_op, _Scan, *inputs, needs_grad(*inputs[:-1]))[0]
 
 
 def scan_inputs(
