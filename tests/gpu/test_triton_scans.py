@@ -48,7 +48,7 @@ def check_2d(dtype: torch.dtype, **sizes) -> None:
     routes = inputs['routes']
 
     def triton(x, projected, **parameters):
-        return triton_op.scan(x, projected, routes, *parameters.values())
+        return triton_op.scan(x, projected, routes, *parameters.values(), True)
 
     def plain(x, projected, **parameters):
         return interface._selective_scan_2d_op(x, projected, routes, *parameters.values(), 'torch')
