@@ -51,7 +51,7 @@ def check_2d(dtype: torch.dtype, **sizes) -> None:
         return triton_op.scan(x, projected, routes, *parameters.values(), True)
 
     def plain(x, projected, **parameters):
-        return interface._selective_scan_2d_op(x, projected, routes, *parameters.values(), 'torch')
+        return interface._selective_scan_2d_op(x, projected, routes, *parameters.values(), True, 'torch')
 
     dy = gradient_of_output(x.cpu()).cuda().to(dtype)
     found = values_and_gradients(triton, tensors, dy)
