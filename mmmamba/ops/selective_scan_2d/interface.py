@@ -118,23 +118,6 @@ def _check_range(routes: Tensor, pixels: int) -> None:
         )
 
 
-@torch.library.custom_op('mmmamba::selective_scan_2d', mutates_args=())
-def _selective_scan_2d_op(
-    x: Tensor,
-    projected: Tensor,
-    routes: Tensor,
-    dt_proj_weight: Tensor,
-    dt_proj_bias: Tensor,
-    A: Tensor,
-    D: Tensor,
-    merge: bool,
-    backend: str,
-) -> Tensor:
-    if x.device.type == 'cpu':  # elsewhere it would cost a synchronisation
-        _check_range(routes, x.shape[1])
-    return scan(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D, merge, backend)
-
-
 def scan(
     x: Tensor,
     projected: Tensor,
@@ -146,12 +129,17 @@ def scan(
     merge: bool,
     backend: str,
 ) -> Tensor:
-    """The operator, its registration and checks aside."""
+    """What the operator runs, which an exporter traces in its place."""
+    if x.device.type == 'cpu' and not torch.compiler.is_compiling():  # elsewhere it would cost a synchronisation
+        _check_range(routes, x.shape[1])
     delta, B, C = _expand(projected, dt_proj_weight, A)
     y = grouped.scan_forward(_by_route(x, A), delta, A, B, C, D, dt_proj_bias, routes, True, backend).to(x.dtype)
     if shares_channels(x, A) and not merge:
         return y.movedim(2, 0).contiguous()  # (batch, L, K, E) -> (K, batch, L, E)
     return _like_map(y, x)
+
+
+_selective_scan_2d_op = torch.library.custom_op('mmmamba::selective_scan_2d', scan, mutates_args=())
 
 
 @_selective_scan_2d_op.register_fake
