@@ -4,8 +4,11 @@ Eager PyTorch spends more time on starting the twenty small ops of a branch than
 is a single node of autograd that also saves less. Under ``torch.compile`` the modules run, for the compiler to fuse.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules import module as torch_module
 from torchvision.ops import StochasticDepth
 
@@ -18,27 +21,29 @@ from mmmamba.scans import Scan
 
 def add_mlp(x: Tensor, norm: LayerNorm, mlp: Mlp, drop_path: StochasticDepth) -> Tensor:
     """``x + drop_path(mlp(norm(x)))`` for (B, H, W, C)."""
-    modules = (norm, mlp, mlp.fc1, mlp.act, mlp.fc2, drop_path)
+    fc1, fc2 = mlp.fc1, mlp.fc2
+    modules = (norm, mlp, fc1, mlp.act, fc2, drop_path)
     types = (LayerNorm, Mlp, nn.Linear, nn.GELU, nn.Linear, StochasticDepth)
     if not (serves_residual(x) and _are_plain(modules, types)):
         return x + drop_path(mlp(norm(x)))
-    parameters = (norm.weight, norm.bias, mlp.fc1.weight, mlp.fc1.bias, mlp.fc2.weight, mlp.fc2.bias)
+    parameters = (norm.weight, norm.bias, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
     return residual_mlp(x, *parameters, _keep(x, drop_path), eps=norm.eps, dtype=_inner_dtype(x))
 
 
 def add_ss2d(x: Tensor, norm: LayerNorm, mixer: SS2D, drop_path: StochasticDepth) -> Tensor:
     """``x + drop_path(mixer(norm(x)))`` for (B, H, W, C)."""
-    modules = (norm, mixer, mixer.in_proj, mixer.conv, mixer.out_norm, mixer.out_proj, drop_path)
+    in_proj, conv, out_norm, out_proj = mixer.in_proj, mixer.conv, mixer.out_norm, mixer.out_proj
+    modules = (norm, mixer, in_proj, conv, out_norm, out_proj, drop_path)
     types = (LayerNorm, SS2D, nn.Linear, nn.Conv2d, LayerNorm, nn.Linear, StochasticDepth)
     if not (serves_residual(x) and _are_plain(modules, types) and _is_bare(mixer)):
         return x + drop_path(mixer(norm(x)))
     return residual_ss2d(
-        *(x, norm.weight, norm.bias, mixer.in_proj.weight, mixer.conv.weight, mixer.conv.bias),
+        *(x, norm.weight, norm.bias, in_proj.weight, conv.weight, conv.bias),
         *(mixer.x_proj_weight, mixer.dt_proj_weight, mixer.dt_proj_bias, mixer.A_log, mixer.D),
-        *(mixer.out_norm.weight, mixer.out_norm.bias, mixer.out_proj.weight, _keep(x, drop_path)),
+        *(out_norm.weight, out_norm.bias, out_proj.weight, _keep(x, drop_path)),
         mixer.scan.tables(*x.shape[1:3], device=x.device, redraw=mixer.training),
         eps=norm.eps,
-        out_eps=mixer.out_norm.eps,
+        out_eps=out_norm.eps,
         dtype=_inner_dtype(x),
     )
 
@@ -65,9 +70,13 @@ def _keep(x: Tensor, drop_path: StochasticDepth) -> Tensor | None:
     """The factor of each image's branch, (B,) fp32: 0 or ``1 / (1 - p)``; None if all are 1."""
     if not drop_path.training or drop_path.p == 0:
         return None
-    kept = 1 - drop_path.p
-    keep = torch.empty(x.shape[0], device=x.device).bernoulli_(kept)
-    return keep.div_(kept) if kept > 0 else keep
+    return F.dropout(_ones(x.shape[0], x.device), drop_path.p)  # one launch
+
+
+@lru_cache(64)
+def _ones(size: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # an inference tensor could not serve training
+        return torch.ones(size, device=device)
 
 
 def _inner_dtype(x: Tensor) -> torch.dtype:

@@ -1,12 +1,15 @@
-"""Starting Triton kernels with less work for the host.
+"""Starting Triton kernels with little work for the host.
 
 ``kernel[grid](...)`` looks at every argument in Python and C++ to find the binary that serves it: 40 to 60 us for the
-kernels here, more than many of them run. The binary depends on little: dtypes and alignment of tensors, which whole
-numbers are 1 or divisible by 16, the constants. :func:`launch` finds a binary it has met by just that.
+kernels here, more than many of them run. All numbers of a launch follow from sizes, and sizes come back in every step:
+a :class:`Launch` is made once for them and holds the numbers ready. Starting it looks at the tensors alone.
 """
 
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
 
+import torch
 import triton
 from torch import Tensor
 
@@ -16,45 +19,75 @@ from .backend import INTERPRETS_TRITON
 _DIRECT = not INTERPRETS_TRITON and tuple(map(int, triton.__version__.split('.')[:2])) >= (3, 3)
 
 _binaries: dict[tuple, Any] = {}
-_signatures: dict[Any, tuple[list[str], tuple[bool, ...]]] = {}
+
+Made = TypeVar('Made')
 
 
-def launch(kernel: Any, grid: tuple[int, ...], *args: Tensor | int | float | None, num_warps: int = 4, **rest) -> None:
-    """Run ``kernel`` on ``grid``.
+def cached_by_size(make: Callable[..., Made]) -> Callable[..., Made]:
+    """``make``, of sizes, dtypes and options, with its latest results kept: those of some hundred sizes of maps."""
+    return lru_cache(4096)(make)
+
+
+class Launch:
+    """A kernel with its grid and with every argument that is not a tensor, to be called with the tensors.
 
     Args:
-        kernel: a function under ``triton.jit``.
+        kernel: a function under ``triton.jit`` that takes tensors first.
         grid: one to three sizes.
-        args: the first arguments of the kernel.
         num_warps: of each program.
-        rest: the other arguments by name.
+        rest: the arguments behind the tensors, by name.
     """
-    if not _DIRECT:
-        kernel[grid](*args, num_warps=num_warps, **rest)
-        return
-    signature = _signatures.get(kernel)
-    if signature is None:
-        signature = _signatures[kernel] = (kernel.arg_names, tuple(p.is_constexpr for p in kernel.params))
-    names, constant = signature
-    first = len(args)
-    values = (*args, *[rest[name] for name in names[first:]])
-    key = (
-        kernel,
-        num_warps,
-        triton.runtime.driver.active.get_current_device(),
-        *[v if c else _kind(v) for v, c in zip(values, constant, strict=True)],
-    )
-    binary = _binaries.get(key)
-    if binary is None:
-        _binaries[key] = kernel[grid](*args, num_warps=num_warps, **rest)
-        return
-    binary[(*grid, 1, 1)[:3]](*values)
+
+    def __init__(self, kernel: Any, grid: tuple[int, ...], *, num_warps: int = 4, **rest: Any) -> None:
+        self._kernel, self._grid, self._rest = kernel, grid, dict(rest, num_warps=num_warps)
+        self._runners: dict[tuple, Callable] = {}
+        if not _DIRECT:
+            return
+        self._values = [rest[name] for name in kernel.arg_names[-len(rest) :]]
+        constant = [parameter.is_constexpr for parameter in kernel.params[-len(rest) :]]
+        kinds = [v if c else _kind(v) for v, c in zip(self._values, constant, strict=True)]
+        self._kinds = (id(kernel), num_warps, *kinds)
+
+    def __call__(self, *tensors: Tensor | None) -> None:
+        """Run on the device of the first tensor, on its current stream."""
+        if not _DIRECT:
+            self._kernel[self._grid](*tensors, **self._rest)
+            return
+        device = tensors[0].get_device()  # type: ignore[union-attr]
+        if device != torch.cuda.current_device():
+            with torch.cuda.device(device):
+                self(*tensors)
+            return
+        pointers: list[int | None] = []
+        kinds: list[Any] = [device]
+        for tensor in tensors:
+            if tensor is None:
+                pointers.append(None)
+                kinds.append(None)
+            else:
+                pointer = tensor.data_ptr()
+                pointers.append(pointer)
+                kinds += (tensor.dtype, pointer % 16)  # at least as fine as Triton's own distinction
+        key = tuple(kinds)
+        run = self._runners.get(key)
+        if run is None:
+            self._run_first(key, tensors, pointers)
+        else:
+            run(*pointers, *self._values)
+
+    def _run_first(self, key: tuple, tensors: tuple[Tensor | None, ...], pointers: list[int | None]) -> None:
+        """Run on tensors of a new kind: by a binary that a launch of other sizes has met, or as Triton finds one."""
+        binary = _binaries.get((self._kinds, key))
+        if binary is None:
+            binary = _binaries[self._kinds, key] = self._kernel[self._grid](*tensors, **self._rest)
+            self._runners[key] = binary[(*self._grid, 1, 1)[:3]]
+            return
+        run = self._runners[key] = binary[(*self._grid, 1, 1)[:3]]
+        run(*pointers, *self._values)
 
 
-def _kind(value: Tensor | int | float | None) -> Any:
+def _kind(value: int | float | None) -> Any:
     """What Triton compiles for: at least as fine as its own distinction."""
-    if isinstance(value, Tensor):
-        return value.dtype, value.data_ptr() % 16
     if isinstance(value, int):
         return value if value == 1 else (value % 16 == 0, -(2**31) <= value < 2**31)
     return type(value)

@@ -80,6 +80,19 @@ def test_ss2d_matches_fp64(options, monkeypatch):
     assert_close(found, expected, torch.float32)
 
 
+@pytest.mark.parametrize('d_state', [1, 2])
+def test_routes_cut_into_segments(d_state, monkeypatch):
+    from mmmamba.ops.selective_scan import triton_path
+    from mmmamba.ops.selective_scan.triton_launch import SAVED_STEPS, Config
+
+    config = Config(BLOCK_T=SAVED_STEPS, BLOCK_C=32, num_warps=1, images=1, segments=2)
+    for name in ('_forward_config', '_backward_config'):
+        monkeypatch.setattr(triton_path, name, lambda *_: config)
+    modules = branch('ss2d', 4, ssm_ratio=1.0, d_state=d_state, scan=['raster', 'raster.transpose.reverse'])
+    found, expected = fused_and_expected(modules, torch.randn(1, 5, 7, 4), monkeypatch)
+    assert_close(found, expected, torch.float32)
+
+
 @pytest.mark.parametrize('kind', ['mlp', 'ss2d'])
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_inside(kind, dtype, monkeypatch):

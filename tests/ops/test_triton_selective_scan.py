@@ -81,12 +81,15 @@ def test_operator_passes_opcheck():
 
 def test_no_segment_of_a_route_is_empty():
     """A program without tiles would leave its sums and its state unwritten."""
+    from mmmamba.ops.selective_scan.triton_launch import Shapes
     from mmmamba.ops.selective_scan.triton_path import _backward_config, _forward_config
 
     for length in (1, 255, 1290, 4097, 70_000):
         for channels in (3, 96, 384):
             u, A = torch.empty(1, length, channels, device='meta'), torch.empty(1, channels, 2, device='meta')
-            for config in (_forward_config(u, A, None), _backward_config(u, A, None)):
+            B = torch.empty(1, length, 1, 2, device='meta')
+            shapes = Shapes.of(u, u.unsqueeze(2), None, A, B, None)
+            for config in (_forward_config(shapes), _backward_config(shapes)):
                 tiles = -(-length // config.BLOCK_T)
                 assert (config.segments - 1) * -(-tiles // config.segments) < tiles
 

@@ -9,7 +9,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from ..launch import launch
+from ..launch import Launch, cached_by_size
 from ..sizes import cdiv, next_power_of_2
 from .triton_forward import BLOCK_D, BLOCK_L, convolve, load_steps, places
 
@@ -32,7 +32,6 @@ def causal_conv1d_backward_kernel(
     K,
     stride_b,
     stride_l,
-    stride_dxb,
     WIDTH: tl.constexpr,
     SILU: tl.constexpr,
     REVERSE: tl.constexpr,
@@ -46,7 +45,7 @@ def causal_conv1d_backward_kernel(
     w = tl.arange(0, BLOCK_W)
     x_ptr += b * stride_b
     dy_ptr += (b * L * K + k) * D
-    dx_ptr += b * stride_dxb + k.to(tl.int64) * L * D
+    dx_ptr += (b * K + k) * L * D
     weight_ptr += k * D * WIDTH
     if bias_ptr is not None:
         bias_ptr += k * D
@@ -93,31 +92,22 @@ def causal_conv1d_backward(
     x = x if x.stride(2) == 1 else x.contiguous()
     count = 1 if routes is None else len(routes)
     dx = torch.empty((batch, count, length, channels), dtype=x.dtype, device=x.device)
-    grid = (cdiv(length, BLOCK_L * _TILES), cdiv(channels, BLOCK_D), batch * count)
-    dweight = x.new_empty((batch * grid[0], *weight.shape), dtype=torch.float32)
-    dbias = x.new_empty((batch * grid[0], *weight.shape[:-1]), dtype=torch.float32)
-    width = weight.shape[-1]
-    launch(
-        causal_conv1d_backward_kernel,
-        grid,
-        dy.contiguous(),
-        x,
-        *(t if t is None else t.contiguous() for t in (weight, bias, routes)),
-        dx,
-        dweight,
-        dbias,
-        length,
-        channels,
-        count,
-        x.stride(0),
-        x.stride(1),
-        dx.stride(0),
-        WIDTH=width,
-        SILU=silu,
-        REVERSE=reverse,
-        BLOCK_W=next_power_of_2(width),
-        BLOCK_L=BLOCK_L,
-        BLOCK_D=BLOCK_D,
-        TILES=_TILES,
-    )
+    launch, shares = _backward_launch(x.shape, x.stride(), count, weight.shape[-1], silu, reverse)
+    dweight = x.new_empty((shares, *weight.shape), dtype=torch.float32)
+    dbias = x.new_empty((shares, *weight.shape[:-1]), dtype=torch.float32)
+    parameters = (t if t is None else t.contiguous() for t in (weight, bias, routes))
+    launch(dy.contiguous(), x, *parameters, dx, dweight, dbias)
     return dx[:, 0] if routes is None else dx.sum(1), dweight.sum(0), dbias.sum(0)
+
+
+@cached_by_size
+def _backward_launch(
+    shape: tuple[int, int, int], strides: tuple[int, int, int], routes: int, width: int, silu: bool, reverse: bool
+) -> tuple[Launch, int]:
+    """The launch and its number of shares."""
+    batch, length, channels = shape
+    grid = (cdiv(length, BLOCK_L * _TILES), cdiv(channels, BLOCK_D), batch * routes)
+    sizes = dict(L=length, D=channels, K=routes, stride_b=strides[0], stride_l=strides[1])
+    options = dict(WIDTH=width, SILU=silu, REVERSE=reverse, BLOCK_W=next_power_of_2(width))
+    blocks = dict(BLOCK_L=BLOCK_L, BLOCK_D=BLOCK_D, TILES=_TILES)
+    return Launch(causal_conv1d_backward_kernel, grid, **sizes, **options, **blocks), batch * grid[0]

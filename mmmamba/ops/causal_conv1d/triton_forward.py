@@ -5,7 +5,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from ..launch import launch
+from ..launch import Launch, cached_by_size
 from ..sizes import cdiv
 
 BLOCK_L = 32
@@ -85,9 +85,17 @@ def causal_conv1d_forward(
     count = 1 if routes is None else len(routes)
     x = x if x.stride(2) == 1 else x.contiguous()
     y = torch.empty((batch, length, count * channels), dtype=x.dtype, device=x.device)
-    grid = (cdiv(length, BLOCK_L), cdiv(channels, BLOCK_D), batch * count)
-    strides = (x.stride(0), x.stride(1))
-    inputs = (x, *(t if t is None else t.contiguous() for t in (weight, bias, routes)))
-    sizes = (length, channels, count, *strides, weight.shape[-1], silu, reverse, BLOCK_L, BLOCK_D)
-    launch(causal_conv1d_forward_kernel, grid, *inputs, y, *sizes)
+    launch = _forward_launch(x.shape, x.stride(), count, weight.shape[-1], silu, reverse)
+    launch(x, *(t if t is None else t.contiguous() for t in (weight, bias, routes)), y)
     return y
+
+
+@cached_by_size
+def _forward_launch(
+    shape: tuple[int, int, int], strides: tuple[int, int, int], routes: int, width: int, silu: bool, reverse: bool
+) -> Launch:
+    batch, length, channels = shape
+    grid = (cdiv(length, BLOCK_L), cdiv(channels, BLOCK_D), batch * routes)
+    sizes = dict(L=length, D=channels, K=routes, stride_b=strides[0], stride_l=strides[1])
+    options = dict(WIDTH=width, SILU=silu, REVERSE=reverse, BLOCK_L=BLOCK_L, BLOCK_D=BLOCK_D)
+    return Launch(causal_conv1d_forward_kernel, grid, **sizes, **options)

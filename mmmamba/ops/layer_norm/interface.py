@@ -57,7 +57,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     from . import triton_forward  # triton is optional, and a second to import
 
-    return triton_forward.layer_norm_forward(x.contiguous(), weight, bias, eps, dtype)
+    return triton_forward.layer_norm_forward(x.contiguous(), weight, bias, eps, dtype, save=True)
 
 
 _layer_norm_op = torch.library.custom_op('mmmamba::layer_norm_triton', _forward, mutates_args=())

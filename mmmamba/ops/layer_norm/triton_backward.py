@@ -8,7 +8,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from ..launch import launch
+from ..launch import Launch, cached_by_size
 from ..sizes import cdiv
 from .triton_forward import rows_of_a_program
 
@@ -68,14 +68,19 @@ def layer_norm_backward(
 
     ``residual``, contiguous of the shape of ``x``, is added to the gradient of ``x``.
     """
-    channels, rows = x.shape[-1], statistics.shape[1]
+    channels = x.shape[-1]
+    launch, shares = _backward_launch(statistics.shape[1], channels)
     dx = torch.empty_like(x)
+    sums = x.new_empty((shares, 2, channels), dtype=torch.float32)
+    launch(dy, x, weight, statistics, residual, dx, sums)
+    return dx, sums.sum(0)
+
+
+@cached_by_size
+def _backward_launch(rows: int, channels: int) -> tuple[Launch, int]:
+    """The launch and its number of shares."""
     block_m, block_c, num_warps = rows_of_a_program(channels)
     tiles = cdiv(cdiv(rows, block_m), _SHARES)
     shares = cdiv(rows, block_m * tiles)
-    sums = x.new_empty((shares, 2, channels), dtype=torch.float32)
-    sizes = dict(BLOCK_M=block_m, BLOCK_C=block_c, num_warps=num_warps)
-    inputs = (dy, x, weight, statistics, residual)
-    outputs = (dx, sums)
-    launch(layer_norm_backward_kernel, (shares,), *inputs, *outputs, rows, channels, tiles, **sizes)
-    return dx, sums.sum(0)
+    sizes = dict(M=rows, C=channels, tiles=tiles, BLOCK_M=block_m, BLOCK_C=block_c)
+    return Launch(layer_norm_backward_kernel, (shares,), **sizes, num_warps=num_warps), shares

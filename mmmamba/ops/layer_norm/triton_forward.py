@@ -5,7 +5,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from ..launch import launch
+from ..launch import Launch, cached_by_size
 from ..sizes import cdiv, next_power_of_2
 
 
@@ -49,38 +49,41 @@ def layer_norm_forward_kernel(
         y += tl.load(bias_ptr + c, mask=in_row, other=0.0).to(tl.float32)[None, :]
 
     tl.store(y_ptr + offsets, y.to(y_ptr.dtype.element_ty), mask=inside)
-    tl.store(statistics_ptr + m, mean, mask=in_rows)
-    tl.store(statistics_ptr + M + m, rstd, mask=in_rows)
+    if statistics_ptr is not None:
+        tl.store(statistics_ptr + m, mean, mask=in_rows)
+        tl.store(statistics_ptr + M + m, rstd, mask=in_rows)
 
 
 def layer_norm_forward(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """The normed rows of contiguous ``x`` (..., C) in ``dtype``; mean and reciprocal deviation of each row, (2, M)."""
-    return _launch(x, 1, None, torch.empty_like(x, dtype=dtype), weight, bias, eps)
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype, save: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The normed rows of contiguous ``x`` (..., C) in ``dtype``; with ``save`` mean and 1 / deviation, (2, M)."""
+    y = torch.empty_like(x, dtype=dtype)
+    channels = x.shape[-1]
+    rows = x.numel() // channels
+    statistics = x.new_empty((2, rows), dtype=torch.float32) if save else None
+    _forward_launch(rows, channels, 1, eps)(x, weight, bias, y, statistics, None)
+    return y, statistics
 
 
 def merge_and_norm(
-    parts: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype, keep_merged: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """As :func:`layer_norm_forward` of the sum of contiguous ``parts`` (P, ..., C), and that sum if it is kept."""
-    merged = torch.empty_like(parts[0]) if keep_merged and len(parts) > 1 else None
-    y, statistics = _launch(parts, len(parts), merged, torch.empty_like(parts[0], dtype=dtype), weight, bias, eps)
-    return y, statistics, parts[0] if len(parts) == 1 and keep_merged else merged
+    parts: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype, save: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """As :func:`layer_norm_forward` of the sum of contiguous ``parts`` (P, ..., C), and with ``save`` that sum."""
+    count, shape = len(parts), parts.shape[1:]
+    y = parts.new_empty(shape, dtype=dtype)
+    rows = y.numel() // shape[-1]
+    merged = parts.new_empty(shape) if save and count > 1 else None
+    statistics = parts.new_empty((2, rows), dtype=torch.float32) if save else None
+    _forward_launch(rows, shape[-1], count, eps)(parts, weight, bias, y, statistics, merged)
+    return y, statistics, parts[0] if save and count == 1 else merged
 
 
-def _launch(
-    x: Tensor, parts: int, merged: Tensor | None, y: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor]:
-    channels = y.shape[-1]
-    rows = y.numel() // channels
-    statistics = x.new_empty((2, rows), dtype=torch.float32)
+@cached_by_size
+def _forward_launch(rows: int, channels: int, parts: int, eps: float) -> Launch:
     block_m, block_c, num_warps = rows_of_a_program(channels)
-    grid = (cdiv(rows, block_m),)
-    sizes = dict(PARTS=parts, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=num_warps)
-    inputs = (x, weight, bias, y, statistics, merged, rows, channels, eps)
-    launch(layer_norm_forward_kernel, grid, *inputs, **sizes)
-    return y, statistics
+    sizes = dict(M=rows, C=channels, eps=eps, PARTS=parts, BLOCK_M=block_m, BLOCK_C=block_c)
+    return Launch(layer_norm_forward_kernel, (cdiv(rows, block_m),), **sizes, num_warps=num_warps)
 
 
 def rows_of_a_program(channels: int) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ from ..backend import needs_grad
 from ..layer_norm.triton_backward import layer_norm_backward
 from ..layer_norm.triton_forward import layer_norm_forward
 from .autocast import without_autocast
+from .products import in_dtype, product_over_rows
 from .triton_kernels import add_branch, branch_gradient, gelu_backward
 
 
@@ -46,7 +47,7 @@ def residual_mlp(
     inputs = (x.contiguous(), norm_weight, norm_bias, weight1, bias1, weight2, bias2, keep)
     if needs_grad(*inputs):
         return _ResidualMlp.apply(*inputs, eps, dtype)
-    return _forward(*inputs, eps, dtype)[0]
+    return _forward(*inputs, eps, dtype, save=False)[0]
 
 
 @without_autocast
@@ -61,19 +62,21 @@ def _forward(
     keep: Tensor | None,
     eps: float,
     dtype: torch.dtype,
-) -> tuple[Tensor, ...]:
+    *,
+    save: bool,
+) -> tuple[Tensor | None, ...]:
     """The result, and what the backward pass reads: statistics, hidden rows before the activation, cast weights."""
-    weight1, weight2 = weight1.to(dtype), weight2.to(dtype)
-    normed, statistics = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype)
-    hidden = F.linear(normed.flatten(0, -2), weight1, bias1.to(dtype))
-    y = F.linear(F.gelu(hidden), weight2, bias2.to(dtype))
+    weight1, bias1, weight2, bias2 = in_dtype(dtype, weight1, bias1, weight2, bias2)
+    normed, statistics = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype, save)
+    hidden = F.linear(normed.flatten(0, -2), weight1, bias1)
+    y = F.linear(F.gelu(hidden), weight2, bias2)
     return add_branch(x, y, keep), statistics, hidden, weight1, weight2
 
 
 class _ResidualMlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *inputs):
-        out, *saved = _forward(*inputs)
+        out, *saved = _forward(*inputs, save=True)
         x, norm_weight, norm_bias, *parameters, keep, ctx.eps, ctx.dtype = inputs
         ctx.save_for_backward(x, norm_weight, norm_bias, keep, *saved)
         ctx.dtypes = [p.dtype for p in (norm_weight, norm_bias, *parameters)]
@@ -87,10 +90,10 @@ class _ResidualMlp(torch.autograd.Function):
         dy, dbias2 = branch_gradient(dout, keep, ctx.dtype, bias=True)
         dy = dy.flatten(0, -2)
         activated, dhidden, dbias1 = gelu_backward(hidden, dy @ weight2)
-        dweight2 = dy.T @ activated
+        dweight2 = product_over_rows(dy, activated)
         del activated
-        normed = layer_norm_forward(x, norm_weight, norm_bias, ctx.eps, ctx.dtype)[0].flatten(0, -2)
-        dweight1 = dhidden.T @ normed
+        normed, _ = layer_norm_forward(x, norm_weight, norm_bias, ctx.eps, ctx.dtype, save=False)
+        dweight1 = product_over_rows(dhidden, normed.flatten(0, -2))
         dx, dnorm = layer_norm_backward(dhidden @ weight1, x, norm_weight, statistics, residual=dout)
         gradients = (*dnorm, dweight1, dbias1, dweight2, dbias2)
         return dx, *(g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True)), None, None, None

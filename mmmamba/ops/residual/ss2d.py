@@ -10,6 +10,7 @@ from ..layer_norm.triton_forward import layer_norm_forward, merge_and_norm
 from ..selective_scan import triton_path
 from ..selective_scan_2d.triton_op import scan_inputs
 from .autocast import without_autocast
+from .products import in_dtype, product_over_rows
 from .triton_kernels import add_branch, branch_gradient, merge_silu_backward
 
 
@@ -96,23 +97,22 @@ def _forward(
     save: bool,
 ) -> tuple[Tensor, ...]:
     """The result, and with ``save`` what the backward pass reads."""
-    in_weight, conv_weight, x_proj_weight, out_weight = (
-        weight.to(dtype) for weight in (in_weight, conv_weight, x_proj_weight, out_weight)
+    in_weight, conv_weight, x_proj_weight, out_weight = in_dtype(
+        dtype, in_weight, conv_weight, x_proj_weight, out_weight
     )
-    normed, statistics = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype)
+    normed, statistics = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype, save)
     u = F.linear(normed, in_weight)
     c = _depthwise(u, conv_weight, None if conv_bias is None else conv_bias.to(dtype))
     tokens = F.silu(c).flatten(1, 2)
     projected = _project(tokens, x_proj_weight)
-    A = -torch.exp(A_log.float())
-    inputs = scan_inputs(tokens, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
-    parts, states = triton_path.forward(*inputs, save_states=save)
+    inputs = scan_inputs(tokens, projected, routes, dt_proj_weight, dt_proj_bias, A_log, D)
+    parts, states = triton_path.forward(*inputs, A_is_log=True, save_states=save)
     y, out_statistics, merged = merge_and_norm(parts, out_norm_weight, out_norm_bias, out_eps, dtype, save)
     out = add_branch(x, F.linear(y, out_weight), keep)
     if not save:
         return (out,)
     maps = (statistics, u, c, projected, states, merged, out_statistics)
-    return out, *maps, in_weight, conv_weight, x_proj_weight, out_weight, A
+    return out, *maps, in_weight, conv_weight, x_proj_weight, out_weight
 
 
 class _ResidualSS2D(torch.autograd.Function):
@@ -120,8 +120,9 @@ class _ResidualSS2D(torch.autograd.Function):
     def forward(ctx, *inputs):
         tensors, ctx.options = inputs[:16], inputs[16:]
         out, *saved = _forward(*inputs, save=True)
-        x, norm_weight, norm_bias, _, _, _, _, dt_weight, dt_bias, _, D, *out_norm, _, keep, routes = tensors
-        ctx.save_for_backward(x, norm_weight, norm_bias, dt_weight, dt_bias, D, *out_norm, keep, routes, *saved)
+        x, norm_weight, norm_bias, _, _, _, _, *scan, out_norm_weight, out_norm_bias, _, keep, routes = tensors
+        norms = (norm_weight, norm_bias, out_norm_weight, out_norm_bias)
+        ctx.save_for_backward(x, *norms, *scan, keep, routes, *saved)
         ctx.dtypes = [None if p is None else p.dtype for p in tensors[1:14]]
         return out
 
@@ -129,28 +130,30 @@ class _ResidualSS2D(torch.autograd.Function):
     @without_autocast
     def backward(ctx, dout):
         eps, out_eps, dtype = ctx.options
-        x, norm_weight, norm_bias, dt_weight, dt_bias, D, out_norm_weight, out_norm_bias, *rest = ctx.saved_tensors
-        keep, routes, statistics, u, c, projected, states, merged, out_statistics, *weights = rest
-        in_weight, conv_weight, x_proj_weight, out_weight, A = weights
+        x, norm_weight, norm_bias, out_norm_weight, out_norm_bias, *rest = ctx.saved_tensors
+        dt_weight, dt_bias, A_log, D, keep, routes, *rest = rest
+        statistics, u, c, projected, states, merged, out_statistics, *weights = rest
+        in_weight, conv_weight, x_proj_weight, out_weight = weights
         dout = dout.contiguous()
 
         dy, _ = branch_gradient(dout, keep, dtype, bias=False)
-        y = layer_norm_forward(merged, out_norm_weight, out_norm_bias, out_eps, dtype)[0]
+        y, _ = layer_norm_forward(merged, out_norm_weight, out_norm_bias, out_eps, dtype, save=False)
         dout_weight = _product_over_pixels(dy, y)
         dmerged, dout_norm = layer_norm_backward(dy @ out_weight, merged, out_norm_weight, out_statistics)
 
         tokens = F.silu(c).flatten(1, 2)
-        inputs = scan_inputs(tokens, projected, routes, dt_weight, dt_bias, A, D)
-        dtokens, _, dprojected, ddt_weight, ddt_bias, dA, dD = triton_path.backward(dmerged, states, *inputs)
+        inputs = scan_inputs(tokens, projected, routes, dt_weight, dt_bias, A_log, D)
+        dscan = triton_path.backward(dmerged, states, *inputs, A_is_log=True)
+        dtokens, _, dprojected, ddt_weight, ddt_bias, dA_log, dD = dscan
         dprojected = dprojected.flatten(2)
         dx_proj_weight = _product_over_pixels(dprojected, tokens).view(x_proj_weight.shape)
         dc = merge_silu_backward(dtokens, dprojected @ x_proj_weight.flatten(0, 1), c)
 
         du, dconv_weight, dconv_bias = _depthwise_backward(dc, u, conv_weight, ctx.dtypes[4] is not None)
-        normed = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype)[0]
+        normed, _ = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype, save=False)
         din_weight = _product_over_pixels(du, normed)
         dx, dnorm = layer_norm_backward(du @ in_weight, x, norm_weight, statistics, residual=dout)
-        gradients = (*dnorm, din_weight, dconv_weight, dconv_bias, dx_proj_weight, ddt_weight, ddt_bias, dA * A, dD)
+        gradients = (*dnorm, din_weight, dconv_weight, dconv_bias, dx_proj_weight, ddt_weight, ddt_bias, dA_log, dD)
         gradients = (*gradients, *dout_norm, dout_weight)
         cast = (g if g is None else g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True))
         return dx, *cast, None, None, None, None, None
@@ -163,7 +166,7 @@ def _project(tokens: Tensor, x_proj_weight: Tensor) -> Tensor:
 
 def _product_over_pixels(a: Tensor, b: Tensor) -> Tensor:
     """(..., M), (..., N) to (M, N), summed over the rest."""
-    return a.flatten(0, -2).T @ b.flatten(0, -2)
+    return product_over_rows(a.flatten(0, -2), b.flatten(0, -2))
 
 
 def _depthwise(u: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from ..launch import launch
+from ..launch import Launch, cached_by_size
 from ..sizes import cdiv
 
 # Programs that fill the 132 SMs of an H100 or H200 eight times over; the sums of their shares are still cheap to add.
@@ -38,9 +38,14 @@ def add_branch_kernel(x_ptr, y_ptr, keep_ptr, out_ptr, size, BLOCK: tl.constexpr
 def add_branch(x: Tensor, y: Tensor, keep: Tensor | None) -> Tensor:
     """``x + keep * y`` in the dtype of ``x``, for contiguous maps (B, ...) and ``keep`` (B,), fp32, or None for 1."""
     out = torch.empty_like(x)
-    size = x.numel() // x.shape[0]
-    launch(add_branch_kernel, (cdiv(size, _BLOCK), x.shape[0]), x, y, keep, out, size, BLOCK=_BLOCK)
+    batch = x.shape[0]
+    _add_launch(batch, x.numel() // batch)(x, y, keep, out)
     return out
+
+
+@cached_by_size
+def _add_launch(batch: int, size: int) -> Launch:
+    return Launch(add_branch_kernel, (cdiv(size, _BLOCK), batch), size=size, BLOCK=_BLOCK)
 
 
 @triton.jit
@@ -73,12 +78,19 @@ def branch_gradient(dy: Tensor, keep: Tensor | None, dtype: torch.dtype, bias: b
         bias: whether sums are asked for.
     """
     out = torch.empty_like(dy, dtype=dtype)
-    pixels, channels = dy.numel() // dy.shape[-1], dy.shape[-1]
-    grid, tiles, sums = _shares(dy, pixels, channels)
-    sums = sums if bias else None
-    rows = pixels // dy.shape[0]
-    launch(branch_gradient_kernel, grid, dy, keep, out, sums, pixels, channels, rows, tiles, **_ROWS)
-    return out, sums.sum(0) if bias else None
+    batch, channels = dy.shape[0], dy.shape[-1]
+    launch, shares = _branch_gradient_launch(batch, dy.numel() // (batch * channels), channels)
+    sums = dy.new_empty((shares, channels), dtype=torch.float32) if bias else None
+    launch(dy, keep, out, sums)
+    return out, None if sums is None else sums.sum(0)
+
+
+@cached_by_size
+def _branch_gradient_launch(batch: int, rows: int, channels: int) -> tuple[Launch, int]:
+    """The launch and its number of shares."""
+    grid, tiles = _shares(batch * rows, channels)
+    sizes = dict(M=batch * rows, N=channels, rows=rows, tiles=tiles)
+    return Launch(branch_gradient_kernel, grid, **sizes, **_ROWS), grid[1]
 
 
 @triton.jit
@@ -105,9 +117,17 @@ def gelu_backward_kernel(
 def gelu_backward(h: Tensor, da: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """For ``a = gelu(h)``, erf form, contiguous (M, N): ``a`` again, the gradient of ``h``, and its sum (N,) fp32."""
     a, dh = torch.empty_like(h), torch.empty_like(h)
-    grid, tiles, sums = _shares(h, *h.shape)
-    launch(gelu_backward_kernel, grid, h, da, a, dh, sums, *h.shape, tiles, **_ROWS)
+    launch, shares = _gelu_backward_launch(*h.shape)
+    sums = h.new_empty((shares, h.shape[1]), dtype=torch.float32)
+    launch(h, da, a, dh, sums)
     return a, dh, sums.sum(0)
+
+
+@cached_by_size
+def _gelu_backward_launch(rows: int, columns: int) -> tuple[Launch, int]:
+    """The launch and its number of shares."""
+    grid, tiles = _shares(rows, columns)
+    return Launch(gelu_backward_kernel, grid, M=rows, N=columns, tiles=tiles, **_ROWS), grid[1]
 
 
 @triton.jit
@@ -132,15 +152,18 @@ def merge_silu_backward(dx: Tensor, through_projection: Tensor, c: Tensor) -> Te
         c: what went into SiLU. All contiguous.
     """
     dc = torch.empty_like(c)
-    grid = (cdiv(c.numel(), _BLOCK),)
-    launch(merge_silu_backward_kernel, grid, dx, through_projection, c, dc, c.numel(), PARTS=len(dx), BLOCK=_BLOCK)
+    _merge_silu_backward_launch(c.numel(), len(dx))(dx, through_projection, c, dc)
     return dc
 
 
-def _shares(x: Tensor, rows: int, columns: int) -> tuple[tuple[int, int], int, Tensor]:
-    """The grid over blocks of columns and shares of the rows, tiles in a share, and memory for each share's sums."""
+@cached_by_size
+def _merge_silu_backward_launch(size: int, parts: int) -> Launch:
+    return Launch(merge_silu_backward_kernel, (cdiv(size, _BLOCK),), size=size, PARTS=parts, BLOCK=_BLOCK)
+
+
+def _shares(rows: int, columns: int) -> tuple[tuple[int, int], int]:
+    """The grid over blocks of columns and shares of the rows, and the tiles in a share."""
     blocks = cdiv(columns, _ROWS['BLOCK_N'])
     row_tiles = cdiv(rows, _ROWS['BLOCK_M'])
     tiles = cdiv(row_tiles, max(1, _PROGRAMS // blocks))
-    shares = cdiv(row_tiles, tiles)
-    return (blocks, shares), tiles, x.new_empty((shares, columns), dtype=torch.float32)
+    return (blocks, cdiv(row_tiles, tiles)), tiles

@@ -12,18 +12,12 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from ..launch import launch
+from ..launch import Launch, cached_by_size
 from ..sizes import cdiv, next_power_of_2
-from .triton_launch import (
-    Config,
-    launch_arguments,
-    output_like,
-    pixels,
-    reads_shared_channels,
-    segment_buffers,
-)
+from .triton_launch import Config, Shapes, launch_arguments, output_like, pixels, segment_buffers
 from .triton_math import (
     LOG2E,
+    decay_rate,
     exp_of_minus_abs,
     grads_of_states,
     row,
@@ -114,6 +108,7 @@ def scan_backward_kernel(
     N: tl.constexpr,
     REVERSE: tl.constexpr,
     SOFTPLUS: tl.constexpr,
+    A_IS_LOG: tl.constexpr,
     EXACT: tl.constexpr,
     DOT: tl.constexpr,
     SUMMARY: tl.constexpr,
@@ -175,7 +170,8 @@ def scan_backward_kernel(
     in_segments = ((image_group * G + g) * segments + segment) * E
     carry_ptr += in_segments * N + c
     if N == 1:
-        A = row(steps_in_lane(tl.load(A_ptr, mask=in_block, other=0.0)[None, :]), tl.arange(0, 1), 0)
+        A = decay_rate(tl.load(A_ptr, mask=in_block, other=0.0), A_IS_LOG)
+        A = row(steps_in_lane(A[None, :]), tl.arange(0, 1), 0)
         carry = tl.zeros((BLOCK_C,), tl.float32)
         if STARTED:
             carry = row(steps_in_lane(tl.load(carry_ptr, mask=in_block, other=0.0)[None, :]), tl.arange(0, 1), 0)
@@ -229,7 +225,7 @@ def scan_backward_kernel(
             drow = tl.zeros((BLOCK_T, BLOCK_2N), tl.float32)
             for n in range(N):  # not unrolled: compiles as fast as one state, and spills less
                 # Loads come before stores, which may be to the same memory for all the compiler knows.
-                A = tl.load(A_ptr + n * E, mask=in_block, other=0.0)
+                A = decay_rate(tl.load(A_ptr + n * E, mask=in_block, other=0.0), A_IS_LOG)
                 carry = tl.load(carry_ptr + n * E, mask=in_block, other=0.0)
                 C = tl.load(C_at + (rows + n)).to(tl.float32)
                 if not SUMMARY:
@@ -244,7 +240,8 @@ def scan_backward_kernel(
                     dB, dC, kept, driven_n = through_a_state(grad, decay, dt, u, dy, B, start, t)
                     driven += driven_n
                     ddt += kept * A[None, :]
-                    tl.store(dA_ptr + n * E, dA + tl.sum(kept * dt, 0), mask=in_block)
+                    dA_of_tile = tl.sum(kept * dt, 0)
+                    tl.store(dA_ptr + n * E, dA + (dA_of_tile * A if A_IS_LOG else dA_of_tile), mask=in_block)
                     drow = with_column(with_column(drow, dB, n, columns, DOT), dC, N + n, columns, DOT)
         if SUMMARY:
             sum_dt += tl.sum(dt, 0)
@@ -280,7 +277,7 @@ def scan_backward_kernel(
             tl.store(carry_ptr, carry, mask=in_block)
     else:
         if N == 1:
-            tl.store(dA_ptr, dA, mask=in_block)
+            tl.store(dA_ptr, dA * A if A_IS_LOG else dA, mask=in_block)
         if D_ptr is not None:
             tl.store(dD_ptr + share + channel, dD, mask=in_block)
         if bias_ptr is not None:
@@ -304,6 +301,7 @@ def scan_backward(
     *,
     reverse: bool,
     softplus: bool,
+    A_is_log: bool,
     dtypes: tuple[torch.dtype, torch.dtype, torch.dtype],
     config: Config,
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, Tensor | None]:
@@ -317,55 +315,79 @@ def scan_backward(
         Gradients of u, in the shape of the forward pass's ``y``; of full delta, or None; of low-rank delta, B and C,
         side by side in one tensor (b, L, G, R + 2N); of weight, bias, A and D in fp32, None where there is none.
     """
-    fast = {torch.bfloat16: tl.bfloat16}  # fp16 has too little range for gradients
-    arguments, grid = launch_arguments(u, delta, weight, A, B, routes, reverse, softplus, fast, config)
-    batch, length, _ = u.shape
-    groups, channels, d_state = A.shape
-    rank, blocks = arguments['R'], cdiv(channels, config.BLOCK_C)
-    parts = cdiv(batch, config.images) * config.segments
-    du = output_like(u, A, routes, dtypes[0])
-    new = torch.empty if routes is None or routes.shape[1] == length else torch.zeros
-    # Group by group: the rows of one route lie side by side, and its programs fill whole sectors of memory.
-    rows = new((blocks, groups, batch, length, rank + 2 * d_state), dtype=dtypes[2], device=u.device)
-    dlow, dB = rows.permute(0, 2, 3, 1, 4).split([rank, 2 * d_state], dim=-1)
-    full = None if rank else output_like(u, A, routes, dtypes[1])
-    # Every block of channels has its own sums, but a part of one full delta.
-    ddelta = dlow if rank else full.view(batch, length, groups, channels).expand(blocks, -1, -1, -1, -1)
+    shapes = Shapes.of(u, delta, weight, A, B, routes)
+    batch, length, _, groups, channels, d_state, _, rank, *_ = shapes
+    blocks, parts = cdiv(channels, config.BLOCK_C), cdiv(batch, config.images) * config.segments
     A_by_state = A.transpose(1, 2).contiguous()  # neighbouring channels are neighbouring lanes
     # Gradients of the parameters lie in one row for each part, so that one sum adds the parts of all of them.
-    parameters = (A_by_state, weight, bias, D)
-    shares = A.new_empty(parts, sum(0 if p is None else p.numel() for p in parameters))
-    dA, dweight, dbias, dD = _split(shares, parameters)
-    strides = dict(
-        stride_dyg=dy.stride(0) if dy.dim() > u.dim() else arguments['stride_ug'],
-        stride_dub=u.stride(0),
-        stride_dug=u.numel() if reads_shared_channels(u, A) else channels,
-        stride_states=states.stride(2),
-        stride_share=shares.shape[1],
-        BLOCK_2N=max(16, next_power_of_2(2 * d_state)),
+    sizes = [0 if p is None else p.numel() for p in (A, weight, bias, D)]
+    shares = A.new_empty(parts, sum(sizes))
+    summarise, scan = _launches(
+        shapes, states.stride(2), dy.dim() > u.dim(), sum(sizes), reverse, softplus, A_is_log, config
     )
-    for name, tensor in (('ddelta', ddelta), ('dB', dB)):
-        strides.update({f'stride_{name}{axis}': tensor.stride(i) for i, axis in enumerate('pblg')})
+    du = output_like(u, shapes, dtypes[0])
+    # Group by group: the rows of one route lie side by side, and its programs fill whole sectors of memory.
+    new = u.new_empty if shapes.steps == length else u.new_zeros
+    rows = new((blocks, groups, batch, length, rank + 2 * d_state), dtype=dtypes[2])
+    dB = rows.narrow(-1, rank, 2 * d_state)
+    full = None if rank else output_like(u, shapes, dtypes[1])
+    dA, dweight, dbias, dD = _split(shares, sizes)
     inputs = (dy, u, delta, weight, bias, A_by_state, B, C, D, routes, states)
-    outputs = (du, ddelta, dweight, dbias, dA, dB, dD)
+    outputs = (du, rows if rank else full, dweight, dbias, dA, dB, dD)
     if config.segments > 1:
-        carries, sums = segment_buffers(batch, A, config)
-        nothing = [None] * len(outputs)
-        summary = dict(SUMMARY=True, STARTED=False)
-        launch(scan_backward_kernel, grid, *inputs, carries, sums, *nothing, **strides, **arguments, **summary)
-        chain_segments(carries, sums, A, reverse=True)
+        carries, sums = segment_buffers(A, shapes, config)
+        summarise(*inputs, carries, sums, *[None] * len(outputs))
+        chain_segments(carries, sums, A, A_is_log, reverse=True)
     else:
         carries = A.new_empty(parts, *A_by_state.shape)
-    run = dict(SUMMARY=False, STARTED=config.segments > 1)
-    launch(scan_backward_kernel, grid, *inputs, carries, None, *outputs, **strides, **arguments, **run)
-    drows = torch.empty((batch, length, groups, rank + 2 * d_state), dtype=dtypes[2], device=u.device)
+    scan(*inputs, carries, None, *outputs)
+    drows = u.new_empty((batch, length, groups, rank + 2 * d_state), dtype=dtypes[2])
     torch.sum(rows.permute(0, 2, 3, 1, 4), 0, out=drows)  # (blocks, G, b, L, ...) -> (b, L, G, ...)
-    dA, dweight, dbias, dD = _split(shares.sum(0), parameters)
-    return du, full, drows, dweight, dbias, dA.transpose(1, 2), dD
+    dA, dweight, dbias, dD = _split(shares.sum(0), sizes)
+    return (
+        du,
+        full,
+        drows,
+        None if weight is None else dweight.view(weight.shape),
+        None if bias is None else dbias.view(bias.shape),
+        dA.view(A_by_state.shape).transpose(1, 2),
+        None if D is None else dD.view(D.shape),
+    )
 
 
-def _split(rows: Tensor, parameters: tuple[Tensor | None, ...]) -> list[Tensor | None]:
-    """(..., total) cut into the shapes of the parameters, one after the other; None where there is none."""
-    sizes = [0 if p is None else p.numel() for p in parameters]
-    pieces = zip(rows.split(sizes, dim=-1), parameters, strict=True)
-    return [None if p is None else piece.unflatten(-1, p.shape) for piece, p in pieces]
+@cached_by_size
+def _launches(
+    shapes: Shapes,
+    stride_states: int,
+    dy_by_group: bool,
+    stride_share: int,
+    reverse: bool,
+    softplus: bool,
+    A_is_log: bool,
+    config: Config,
+) -> tuple[Launch, Launch]:
+    """What each segment makes of a gradient of a state, and the scan."""
+    fast = {torch.bfloat16: tl.bfloat16}  # fp16 has too little range for gradients
+    arguments, grid = launch_arguments(shapes, reverse, softplus, A_is_log, fast, config)
+    batch, length, row_size, groups, channels, d_state, _, rank, *_ = shapes
+    values, width = batch * length * row_size, rank + 2 * d_state
+    rows = dict(p=groups * batch * length * width, b=length * width, l=width, g=batch * length * width)
+    # Every block of channels has its own rows, but a part of one full gradient of the step sizes.
+    delta = rows if rank else dict(p=0, b=length * row_size, l=row_size, g=channels)
+    arguments.update(
+        stride_dyg=values if dy_by_group else arguments['stride_ug'],
+        stride_dub=length * row_size,
+        stride_dug=values if shapes.shares_channels else channels,
+        stride_states=stride_states,
+        stride_share=stride_share,
+        BLOCK_2N=max(16, next_power_of_2(2 * d_state)),
+        **{f'stride_ddelta{axis}': stride for axis, stride in delta.items()},
+        **{f'stride_dB{axis}': stride for axis, stride in rows.items()},
+    )
+    summarise = Launch(scan_backward_kernel, grid, **arguments, SUMMARY=True, STARTED=False)
+    return summarise, Launch(scan_backward_kernel, grid, **arguments, SUMMARY=False, STARTED=config.segments > 1)
+
+
+def _split(rows: Tensor, sizes: list[int]) -> list[Tensor | None]:
+    """(..., total) cut into pieces, one after the other; None for those of size 0."""
+    return [piece if size else None for piece, size in zip(rows.split_with_sizes(sizes, -1), sizes, strict=True)]

@@ -12,18 +12,10 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from ..launch import launch
+from ..launch import Launch, cached_by_size
 from ..sizes import next_power_of_2
-from .triton_launch import (
-    SAVED_STEPS,
-    Config,
-    launch_arguments,
-    output_like,
-    pixels,
-    reads_shared_channels,
-    segment_buffers,
-)
-from .triton_math import LOG2E, exp_of_minus_abs, row, softplus, states_after, steps_in_lane, with_row
+from .triton_launch import SAVED_STEPS, Config, Shapes, launch_arguments, output_like, pixels, segment_buffers
+from .triton_math import LOG2E, decay_rate, exp_of_minus_abs, row, softplus, states_after, steps_in_lane, with_row
 from .triton_segments import chain_segments
 
 
@@ -66,6 +58,7 @@ def scan_forward_kernel(
     N: tl.constexpr,
     REVERSE: tl.constexpr,
     SOFTPLUS: tl.constexpr,
+    A_IS_LOG: tl.constexpr,
     EXACT: tl.constexpr,
     DOT: tl.constexpr,
     SUMMARY: tl.constexpr,
@@ -93,7 +86,7 @@ def scan_forward_kernel(
     channel = g * E + c
     in_A = in_block[None, :] & (n_index < N)[:, None]
     A = tl.load(A_ptr + channel[None, :] * N + n_index[:, None], mask=in_A, other=0.0)
-    A = steps_in_lane(A * LOG2E)
+    A = steps_in_lane(decay_rate(A, A_IS_LOG) * LOG2E)
     if bias_ptr is not None:
         bias = tl.load(bias_ptr + channel, mask=in_block, other=0.0)
     if D_ptr is not None:
@@ -178,6 +171,7 @@ def scan_forward(
     *,
     reverse: bool,
     softplus: bool,
+    A_is_log: bool,
     dtype: torch.dtype,
     config: Config,
 ) -> Tensor:
@@ -196,6 +190,7 @@ def scan_forward(
         states: (b, G, ceil(T / SAVED_STEPS), N, E) fp32, written, or None.
         reverse: without routes, whether to start from the last step.
         softplus: whether step sizes pass through softplus.
+        A_is_log: whether ``A`` is given as A_log, of which it is ``-exp``.
         dtype: of the result.
         config: how the launch is cut up.
 
@@ -204,47 +199,34 @@ def scan_forward(
     Returns:
         (G, b, L, E) if the groups share ``u``, else as ``u``; 0 at pixels that no step visits.
     """
-    fast = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
-    arguments, grid = launch_arguments(u, delta, weight, A, B, routes, reverse, softplus, fast, config)
-    shared = reads_shared_channels(u, A)
-    y = output_like(u, A, routes, dtype)
-    strides = dict(
-        stride_yb=u.stride(0),
-        stride_yg=u.numel() if shared else A.shape[1],
-        stride_states=0 if states is None else states.stride(2),
-        BLOCK_N=next_power_of_2(A.shape[2]),
-    )
+    shapes = Shapes.of(u, delta, weight, A, B, routes)
+    stride_states = 0 if states is None else states.stride(2)
+    summarise, scan = _launches(shapes, stride_states, reverse, softplus, A_is_log, config)
+    y = output_like(u, shapes, dtype)
     inputs = (u, delta, weight, bias, A, B, C, D, routes)
     starts = None
     if config.segments > 1:
-        starts, sums = segment_buffers(u.shape[0], A, config)
-        launch(
-            scan_forward_kernel,
-            grid,
-            *inputs,
-            None,
-            y,
-            None,
-            starts,
-            sums,
-            **strides,
-            **arguments,
-            SUMMARY=True,
-            SAVE_T=SAVED_STEPS,
-        )
-        chain_segments(starts, sums, A, reverse=False)
-    launch(
-        scan_forward_kernel,
-        grid,
-        *inputs,
-        starts,
-        y,
-        states,
-        None,
-        None,
-        **strides,
-        **arguments,
-        SUMMARY=False,
+        starts, sums = segment_buffers(A, shapes, config)
+        summarise(*inputs, None, y, None, starts, sums)
+        chain_segments(starts, sums, A, A_is_log, reverse=False)
+    scan(*inputs, starts, y, states, None, None)
+    return y
+
+
+@cached_by_size
+def _launches(
+    shapes: Shapes, stride_states: int, reverse: bool, softplus: bool, A_is_log: bool, config: Config
+) -> tuple[Launch, Launch]:
+    """What each segment makes of a state, and the scan."""
+    fast = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+    arguments, grid = launch_arguments(shapes, reverse, softplus, A_is_log, fast, config)
+    outputs = shapes.batch * shapes.length * shapes.row_size
+    arguments.update(
+        stride_yb=shapes.length * shapes.row_size,
+        stride_yg=outputs if shapes.shares_channels else shapes.channels,
+        stride_states=stride_states,
+        BLOCK_N=next_power_of_2(shapes.d_state),
         SAVE_T=SAVED_STEPS,
     )
-    return y
+    summarise, scan = (Launch(scan_forward_kernel, grid, **arguments, SUMMARY=summary) for summary in (True, False))
+    return summarise, scan

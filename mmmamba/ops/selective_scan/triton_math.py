@@ -71,6 +71,12 @@ def steps_in_lane(x):
 
 
 @triton.jit
+def decay_rate(A, A_IS_LOG: tl.constexpr):
+    """A as it is, or from its parameter ``A_log``."""
+    return -tl.exp2(A * LOG2E) if A_IS_LOG else A
+
+
+@triton.jit
 def row(x, index, j):
     """Row ``j`` of ``x``, given ``index``, an arange over the rows. Adding -0.0 changes nothing, so all of it folds."""
     return tl.sum(tl.where(index[:, None] == j, x, -0.0), 0)

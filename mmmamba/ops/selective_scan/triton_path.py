@@ -6,10 +6,11 @@ Arguments as in :func:`.triton_forward.scan_forward`, of any dtype but fp64.
 import torch
 from torch import Tensor
 
+from ..launch import cached_by_size
 from ..sizes import cdiv
 from .triton_backward import scan_backward
 from .triton_forward import scan_forward
-from .triton_launch import SAVED_STEPS, Config
+from .triton_launch import SAVED_STEPS, Config, Shapes
 
 # States of one launch; a larger d_state takes several, whose outputs are summed. The forward kernel unrolls them.
 _STATE_SLICE = 16
@@ -31,32 +32,23 @@ def forward(
     *,
     reverse: bool = False,
     softplus: bool = True,
+    A_is_log: bool = False,
     save_states: bool,
 ) -> tuple[Tensor, Tensor]:
     """Outputs in the dtype of ``u``, and the saved states (b, G, tiles, N, E), empty if not asked for."""
     u, delta, weight, bias, A, B, C, D, routes = _ready(u, delta, weight, bias, A, B, C, D, routes)
-    d_state = A.shape[2]
+    shapes = Shapes.of(u, delta, weight, A, B, routes)
     states = A.new_empty(states_shape(u, A, routes) if save_states else (0,))
-    config = _forward_config(u, A, routes)
+    config = _forward_config(shapes)
+    options = dict(reverse=reverse, softplus=softplus, A_is_log=A_is_log, config=config)
+    if shapes.d_state <= _STATE_SLICE:
+        kept = states if save_states else None
+        return scan_forward(u, delta, weight, bias, A, B, C, D, routes, kept, dtype=u.dtype, **options), states
     ys = []
-    for n in _slices(d_state):
-        y = scan_forward(
-            u,
-            delta,
-            weight,
-            bias,
-            A[..., n].contiguous(),
-            B[..., n],
-            C[..., n],
-            D if n.start == 0 else None,
-            routes,
-            states[..., n, :] if save_states else None,
-            reverse=reverse,
-            softplus=softplus,
-            dtype=u.dtype if d_state <= _STATE_SLICE else torch.float32,
-            config=config,
-        )
-        ys.append(y)
+    for n in _slices(shapes.d_state):
+        state = (A[..., n].contiguous(), B[..., n], C[..., n], D if n.start == 0 else None)
+        kept = states[..., n, :] if save_states else None
+        ys.append(scan_forward(u, delta, weight, bias, *state, routes, kept, dtype=torch.float32, **options))
     return sum(ys[1:], ys[0]).to(u.dtype), states
 
 
@@ -75,37 +67,24 @@ def backward(
     *,
     reverse: bool = False,
     softplus: bool = True,
+    A_is_log: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, Tensor | None]:
     """As :func:`.triton_backward.scan_backward`, ``dy`` in any dtype; ``states`` may be empty and is computed then."""
     arguments = _ready(u, delta, weight, bias, A, B, C, D, routes)
     if states.numel() == 0:
-        states = forward(*arguments, reverse=reverse, softplus=softplus, save_states=True)[1]
+        states = forward(*arguments, reverse=reverse, softplus=softplus, A_is_log=A_is_log, save_states=True)[1]
     u, delta, weight, bias, A, B, C, D, routes = arguments
-    d_state, rank = A.shape[2], 0 if weight is None else weight.shape[2]
-    sliced = d_state > _STATE_SLICE
-    config = _backward_config(u, A, routes)
+    dy = dy.to(u.dtype).contiguous()
+    shapes = Shapes.of(u, delta, weight, A, B, routes)
+    rank, config = shapes.rank, _backward_config(shapes)
+    options = dict(reverse=reverse, softplus=softplus, A_is_log=A_is_log, config=config)
+    if shapes.d_state <= _STATE_SLICE:
+        return scan_backward(dy, states, *arguments, dtypes=(u.dtype, delta.dtype, B.dtype), **options)
     parts = []
-    for n in _slices(d_state):
-        part = scan_backward(
-            dy.to(u.dtype).contiguous(),
-            states[..., n, :],
-            u,
-            delta,
-            weight,
-            bias,
-            A[..., n].contiguous(),
-            B[..., n],
-            C[..., n],
-            D if n.start == 0 else None,
-            routes,
-            reverse=reverse,
-            softplus=softplus,
-            dtypes=(torch.float32,) * 3 if sliced else (u.dtype, delta.dtype, B.dtype),
-            config=config,
-        )
-        parts.append(part)
-    if not sliced:
-        return parts[0]
+    for n in _slices(shapes.d_state):
+        state = (A[..., n].contiguous(), B[..., n], C[..., n], D if n.start == 0 else None)
+        inputs = (dy, states[..., n, :], u, delta, weight, bias, *state, routes)
+        parts.append(scan_backward(*inputs, dtypes=(torch.float32,) * 3, **options))
     du, ddelta, rows, dweight, dbias, dA, dD = zip(*parts, strict=True)
     widths = [(part[..., :rank], *part[..., rank:].chunk(2, dim=-1)) for part in rows]
     dlow, dB, dC = zip(*widths, strict=True)
@@ -119,7 +98,8 @@ def backward(
 def states_shape(u: Tensor, A: Tensor, routes: Tensor | None) -> tuple[int, int, int, int, int]:
     """Of the states that the forward pass saves for the backward pass: (b, G, tiles, N, E)."""
     groups, channels, d_state = A.shape
-    return u.shape[0], groups, cdiv(_steps(u, routes), SAVED_STEPS), d_state, channels
+    steps = u.shape[1] if routes is None else routes.shape[1]
+    return u.shape[0], groups, cdiv(steps, SAVED_STEPS), d_state, channels
 
 
 def _ready(u, delta, weight, bias, A, B, C, D, routes):
@@ -136,35 +116,31 @@ def _slices(d_state: int) -> list[slice]:
     return [slice(n, min(n + _STATE_SLICE, d_state)) for n in range(0, d_state, _STATE_SLICE)]
 
 
-def _steps(u: Tensor, routes: Tensor | None) -> int:
-    return u.shape[1] if routes is None else routes.shape[1]
-
-
-def _forward_config(u: Tensor, A: Tensor, routes: Tensor | None) -> Config:
+@cached_by_size
+def _forward_config(shapes: Shapes) -> Config:
     # ms on one H100, bf16, batch 128, d_state 1, 2026-11-25, tiles of 32 x 32 / 16 x 64 / 32 x 64 steps x channels:
     # E 96 (56 x 56 map) 0.39 / 0.48 / 0.41, E 192 (28 x 28) 0.20 / 0.16 / 0.20, E 384 (14 x 14) 0.14 / 0.13 / 0.10,
     # E 768 (7 x 7) 0.12 / 0.09 / 0.08. With more states a lane has no registers for a second channel.
-    _, channels, d_state = A.shape
-    if d_state > 1 or channels % 64:
-        return _cut(u, A, routes, 32, 32)
-    return _cut(u, A, routes, 16 if channels < 384 else 32, 64)
+    if shapes.d_state > 1 or shapes.channels % 64:
+        return _cut(shapes, 32, 32)
+    return _cut(shapes, 16 if shapes.channels < 384 else 32, 64)
 
 
-def _backward_config(u: Tensor, A: Tensor, routes: Tensor | None) -> Config:
+@cached_by_size
+def _backward_config(shapes: Shapes) -> Config:
     # ms on one H100, bf16, 32 channels and one warp / 64 and two. d_state 1, batch 128, 2026-11-25: E 96 1.42 / 1.54,
     # E 192 0.57 / 0.58, E 384 0.54 / 0.46, E 768 0.49 / 0.41. d_state 16, 2026-11-26: E 96 of 4 groups and 3136 steps
     # 6.7 / 7.8, E 384 of one group and 197 steps (Vim-S) 0.27 / 0.28. Two channels a lane or 32 steps spill registers.
-    _, channels, d_state = A.shape
-    wide = d_state == 1 and channels >= 384 and channels % 64 == 0
-    return _cut(u, A, routes, SAVED_STEPS, 64 if wide else 32, 2 if wide else 1)
+    wide = shapes.d_state == 1 and shapes.channels >= 384 and shapes.channels % 64 == 0
+    return _cut(shapes, SAVED_STEPS, 64 if wide else 32, 2 if wide else 1)
 
 
-def _cut(u: Tensor, A: Tensor, routes: Tensor | None, block_t: int, block_c: int, num_warps: int = 1) -> Config:
-    programs = u.shape[0] * A.shape[0] * cdiv(A.shape[1], block_c)
+def _cut(shapes: Shapes, block_t: int, block_c: int, num_warps: int = 1) -> Config:
+    programs = shapes.batch * shapes.groups * cdiv(shapes.channels, block_c)
     # Cut routes into segments where half the chip would idle, into no less than 8 tiles: segments cost a second pass.
     segments = 1
     if 2 * programs <= _FULL_CHIP:
-        tiles = cdiv(_steps(u, routes), block_t)
+        tiles = cdiv(shapes.steps, block_t)
         segments = max(1, min(_FULL_CHIP // programs, tiles // 8))
         segments = cdiv(tiles, cdiv(tiles, segments))  # none without a tile: its program would write nothing
     images = 1 if segments > 1 else min(8, max(1, programs // _FULL_CHIP))

@@ -4,9 +4,9 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from ..launch import launch
+from ..launch import Launch, cached_by_size
 from ..sizes import cdiv
-from .triton_math import LOG2E, row, states_before
+from .triton_math import LOG2E, decay_rate, row, states_before
 
 
 @triton.jit
@@ -18,6 +18,7 @@ def chain_kernel(
     G,
     segments,
     N: tl.constexpr,
+    A_IS_LOG: tl.constexpr,
     REVERSE: tl.constexpr,
     BLOCK_S: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -29,7 +30,8 @@ def chain_kernel(
     part = (pid // (blocks * N)).to(tl.int64)  # batch and group
     s = tl.arange(0, BLOCK_S)
     in_block = c < E
-    A = tl.load(A_ptr + ((part % G) * E + c) * N + n, mask=in_block, other=0.0) * LOG2E
+    A = tl.load(A_ptr + ((part % G) * E + c) * N + n, mask=in_block, other=0.0)
+    A = decay_rate(A, A_IS_LOG) * LOG2E
     h = tl.zeros((BLOCK_C,), tl.float32)
     for first in range(0, segments, BLOCK_S):
         index = first + s
@@ -43,9 +45,14 @@ def chain_kernel(
         h = row(start * decay + end, s, BLOCK_S - 1)
 
 
-def chain_segments(ends: Tensor, sums: Tensor, A: Tensor, reverse: bool) -> None:
+def chain_segments(ends: Tensor, sums: Tensor, A: Tensor, A_is_log: bool, reverse: bool) -> None:
     """Replace what each segment makes of a zero state, ``ends`` (b, G, S, N, E), by the state that enters it."""
-    batch, groups, segments, d_state, channels = ends.shape
+    _chain_launch(ends.shape, A_is_log, reverse)(ends, sums, A)
+
+
+@cached_by_size
+def _chain_launch(shape: tuple[int, int, int, int, int], A_is_log: bool, reverse: bool) -> Launch:
+    batch, groups, segments, d_state, channels = shape
     grid = (batch * groups * d_state * cdiv(channels, 32),)
-    options = dict(REVERSE=reverse, BLOCK_S=16, BLOCK_C=32, num_warps=1)
-    launch(chain_kernel, grid, ends, sums, A, channels, groups, segments, d_state, **options)
+    sizes = dict(E=channels, G=groups, segments=segments, N=d_state, A_IS_LOG=A_is_log)
+    return Launch(chain_kernel, grid, **sizes, REVERSE=reverse, BLOCK_S=16, BLOCK_C=32, num_warps=1)

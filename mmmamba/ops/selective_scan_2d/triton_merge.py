@@ -5,7 +5,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
-from ..launch import launch
+from ..launch import Launch, cached_by_size
 from ..sizes import cdiv
 
 _BLOCK = 2048
@@ -27,5 +27,10 @@ def merge(parts: Tensor) -> Tensor:
     if len(parts) == 1:
         return parts[0]
     out = torch.empty_like(parts[0])
-    launch(merge_kernel, (cdiv(out.numel(), _BLOCK),), parts, out, out.numel(), PARTS=len(parts), BLOCK=_BLOCK)
+    _merge_launch(out.numel(), len(parts))(parts, out)
     return out
+
+
+@cached_by_size
+def _merge_launch(size: int, parts: int) -> Launch:
+    return Launch(merge_kernel, (cdiv(size, _BLOCK),), size=size, PARTS=parts, BLOCK=_BLOCK)
