@@ -52,8 +52,9 @@ def _is_bare(mixer: SS2D) -> bool:
     """Whether the mixer has nothing that the fused op does not know."""
     biases = (mixer.in_proj.bias, mixer.out_proj.bias)
     dropout = mixer.training and mixer.state_dropout > 0
+    small_conv = mixer.conv.kernel_size == (3, 3)
     routes_are_summed = isinstance(mixer.scan, Scan) and mixer.scan.merge == 'sum'
-    return routes_are_summed and not (mixer.gate or dropout) and all(bias is None for bias in biases)
+    return small_conv and routes_are_summed and not (mixer.gate or dropout) and all(bias is None for bias in biases)
 
 
 def _are_plain(modules: tuple[nn.Module, ...], types: tuple[type, ...]) -> bool:

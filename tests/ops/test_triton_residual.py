@@ -70,7 +70,7 @@ def test_mlp_matches_fp64(shape, rate, monkeypatch):
     [
         dict(ssm_ratio=1.0),
         dict(d_state=2, conv_bias=True),
-        dict(scan='unidirectional', conv_size=5),
+        dict(scan='unidirectional'),
         dict(scan=['raster', 'hilbert.reverse', 'window:2']),
     ],
     ids=str,
@@ -94,12 +94,12 @@ def test_routes_cut_into_segments(d_state, monkeypatch):
 
 
 @pytest.mark.parametrize('kind', ['mlp', 'ss2d'])
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
-def test_half_precision_inside(kind, dtype, monkeypatch):
+def test_half_precision_inside(kind, monkeypatch):
+    """fp16 only: the interpreter cuts bits off where a GPU rounds to bf16, at twice the error; tests/gpu has bf16."""
     modules = branch(kind, 16)
-    found, expected = fused_and_expected(modules, torch.randn(2, 4, 5, 16), monkeypatch, dtype)
+    found, expected = fused_and_expected(modules, torch.randn(2, 4, 5, 16), monkeypatch, torch.float16)
     assert found['output'].dtype == torch.float32
-    assert_close(found, expected, dtype)
+    assert_close(found, expected, torch.float16)
 
 
 def test_strided_map(monkeypatch):
@@ -114,8 +114,9 @@ def test_strided_map(monkeypatch):
         lambda m: m[1].out_proj.register_forward_hook(lambda *_: None),
         lambda m: setattr(m[1], 'out_norm', nn.Identity()),
         lambda m: setattr(m[1], 'in_proj', nn.Linear(12, 24)),
+        lambda m: setattr(m[1], 'conv', nn.Conv2d(24, 24, 5, padding=2, groups=24, bias=False)),
     ],
-    ids=['hook', 'other norm', 'bias'],
+    ids=['hook', 'other norm', 'bias', 'other convolution'],
 )
 def test_what_the_op_does_not_know_runs_module_by_module(change, monkeypatch):
     modules = branch('ss2d', 12)

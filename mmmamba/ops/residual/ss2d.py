@@ -5,6 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..backend import needs_grad
+from ..depthwise_conv.triton_backward import depthwise_backward
+from ..depthwise_conv.triton_forward import depthwise_forward
 from ..layer_norm.triton_backward import layer_norm_backward
 from ..layer_norm.triton_forward import layer_norm_forward, merge_and_norm
 from ..selective_scan import triton_path
@@ -38,7 +40,7 @@ def residual_ss2d(
 ) -> Tensor:
     """``x + keep * out_weight LayerNorm(scan(silu(conv(in_weight LayerNorm(x)))))``, the scan along K routes, summed.
 
-    Saves the inputs of norms and convolutions and the scan's states for the backward pass, and computes the rest again.
+    Saves the inputs of norms and convolution and the scan's states for the backward pass, and computes the rest again.
     No double backward.
 
     Args:
@@ -46,7 +48,7 @@ def residual_ss2d(
         norm_weight: (C,).
         norm_bias: (C,).
         in_weight: (E, C).
-        conv_weight: (E, 1, size, size), odd size; depthwise.
+        conv_weight: (E, 1, 3, 3), depthwise.
         conv_bias: (E,) or None.
         x_proj_weight: (K, R + 2N, E); this and the next four as in :func:`mmmamba.ops.selective_scan_2d`.
         dt_proj_weight: (K, E, R).
@@ -97,13 +99,10 @@ def _forward(
     save: bool,
 ) -> tuple[Tensor, ...]:
     """The result, and with ``save`` what the backward pass reads."""
-    in_weight, conv_weight, x_proj_weight, out_weight = in_dtype(
-        dtype, in_weight, conv_weight, x_proj_weight, out_weight
-    )
+    in_weight, x_proj_weight, out_weight = in_dtype(dtype, in_weight, x_proj_weight, out_weight)
     normed, statistics = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype, save)
     u = F.linear(normed, in_weight)
-    c = _depthwise(u, conv_weight, None if conv_bias is None else conv_bias.to(dtype))
-    tokens = F.silu(c).flatten(1, 2)
+    tokens = depthwise_forward(u, conv_weight, conv_bias, silu=True)[0].flatten(1, 2)
     projected = _project(tokens, x_proj_weight)
     inputs = scan_inputs(tokens, projected, routes, dt_proj_weight, dt_proj_bias, A_log, D)
     parts, states = triton_path.forward(*inputs, A_is_log=True, save_states=save)
@@ -111,8 +110,7 @@ def _forward(
     out = add_branch(x, F.linear(y, out_weight), keep)
     if not save:
         return (out,)
-    maps = (statistics, u, c, projected, states, merged, out_statistics)
-    return out, *maps, in_weight, conv_weight, x_proj_weight, out_weight
+    return out, statistics, u, projected, states, merged, out_statistics, in_weight, x_proj_weight, out_weight
 
 
 class _ResidualSS2D(torch.autograd.Function):
@@ -120,9 +118,23 @@ class _ResidualSS2D(torch.autograd.Function):
     def forward(ctx, *inputs):
         tensors, ctx.options = inputs[:16], inputs[16:]
         out, *saved = _forward(*inputs, save=True)
-        x, norm_weight, norm_bias, _, _, _, _, *scan, out_norm_weight, out_norm_bias, _, keep, routes = tensors
+        (
+            x,
+            norm_weight,
+            norm_bias,
+            _,
+            conv_weight,
+            conv_bias,
+            _,
+            *scan,
+            out_norm_weight,
+            out_norm_bias,
+            _,
+            keep,
+            routes,
+        ) = tensors
         norms = (norm_weight, norm_bias, out_norm_weight, out_norm_bias)
-        ctx.save_for_backward(x, *norms, *scan, keep, routes, *saved)
+        ctx.save_for_backward(x, *norms, conv_weight, conv_bias, *scan, keep, routes, *saved)
         ctx.dtypes = [None if p is None else p.dtype for p in tensors[1:14]]
         return out
 
@@ -131,9 +143,8 @@ class _ResidualSS2D(torch.autograd.Function):
     def backward(ctx, dout):
         eps, out_eps, dtype = ctx.options
         x, norm_weight, norm_bias, out_norm_weight, out_norm_bias, *rest = ctx.saved_tensors
-        dt_weight, dt_bias, A_log, D, keep, routes, *rest = rest
-        statistics, u, c, projected, states, merged, out_statistics, *weights = rest
-        in_weight, conv_weight, x_proj_weight, out_weight = weights
+        conv_weight, conv_bias, dt_weight, dt_bias, A_log, D, keep, routes, *rest = rest
+        statistics, u, projected, states, merged, out_statistics, in_weight, x_proj_weight, out_weight = rest
         dout = dout.contiguous()
 
         dy, _ = branch_gradient(dout, keep, dtype, bias=False)
@@ -141,7 +152,8 @@ class _ResidualSS2D(torch.autograd.Function):
         dout_weight = _product_over_pixels(dy, y)
         dmerged, dout_norm = layer_norm_backward(dy @ out_weight, merged, out_norm_weight, out_statistics)
 
-        tokens = F.silu(c).flatten(1, 2)
+        tokens, c = depthwise_forward(u, conv_weight, conv_bias, silu=True, keep_sum=True)
+        tokens = tokens.flatten(1, 2)
         inputs = scan_inputs(tokens, projected, routes, dt_weight, dt_bias, A_log, D)
         dscan = triton_path.backward(dmerged, states, *inputs, A_is_log=True)
         dtokens, _, dprojected, ddt_weight, ddt_bias, dA_log, dD = dscan
@@ -149,7 +161,7 @@ class _ResidualSS2D(torch.autograd.Function):
         dx_proj_weight = _product_over_pixels(dprojected, tokens).view(x_proj_weight.shape)
         dc = merge_silu_backward(dtokens, dprojected @ x_proj_weight.flatten(0, 1), c)
 
-        du, dconv_weight, dconv_bias = _depthwise_backward(dc, u, conv_weight, ctx.dtypes[4] is not None)
+        du, dconv_weight, dconv_bias = depthwise_backward(dc, u, conv_weight, conv_bias is not None)
         normed, _ = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype, save=False)
         din_weight = _product_over_pixels(du, normed)
         dx, dnorm = layer_norm_backward(du @ in_weight, x, norm_weight, statistics, residual=dout)
@@ -167,20 +179,3 @@ def _project(tokens: Tensor, x_proj_weight: Tensor) -> Tensor:
 def _product_over_pixels(a: Tensor, b: Tensor) -> Tensor:
     """(..., M), (..., N) to (M, N), summed over the rest."""
     return product_over_rows(a.flatten(0, -2), b.flatten(0, -2))
-
-
-def _depthwise(u: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Depthwise convolution of a map (B, H, W, E) that keeps its size and layout."""
-    padding, channels = weight.shape[-1] // 2, weight.shape[0]
-    c = F.conv2d(u.permute(0, 3, 1, 2), weight, bias, padding=padding, groups=channels)
-    return c.permute(0, 2, 3, 1).contiguous()  # cuDNN keeps channels last; elsewhere this copies
-
-
-def _depthwise_backward(dc: Tensor, u: Tensor, weight: Tensor, has_bias: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Gradients of the map, in its layout, of the weight and of the bias."""
-    padding, channels = weight.shape[-1] // 2, weight.shape[0]
-    du, dweight, dbias = torch.ops.aten.convolution_backward(
-        *(dc.permute(0, 3, 1, 2), u.permute(0, 3, 1, 2), weight, [channels] if has_bias else None),
-        *([1, 1], [padding, padding], [1, 1], False, [0, 0], channels, [True, True, has_bias]),
-    )
-    return du.permute(0, 2, 3, 1).contiguous(), dweight, dbias
