@@ -9,11 +9,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules import module as torch_module
 from torchvision.ops import StochasticDepth
 
 from mmmamba.layers.mlp import Mlp
 from mmmamba.layers.norm import LayerNorm
+from mmmamba.layers.plain import are_plain
 from mmmamba.layers.ss2d import SS2D
 from mmmamba.ops import residual_mlp, residual_ss2d, serves_residual
 from mmmamba.scans import Scan
@@ -24,7 +24,7 @@ def add_mlp(x: Tensor, norm: LayerNorm, mlp: Mlp, drop_path: StochasticDepth) ->
     fc1, fc2 = mlp.fc1, mlp.fc2
     modules = (norm, mlp, fc1, mlp.act, fc2, drop_path)
     types = (LayerNorm, Mlp, nn.Linear, nn.GELU, nn.Linear, StochasticDepth)
-    if not (serves_residual(x) and _are_plain(modules, types)):
+    if not (serves_residual(x) and are_plain(modules, types)):
         return x + drop_path(mlp(norm(x)))
     parameters = (norm.weight, norm.bias, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
     return residual_mlp(x, *parameters, _keep(x, drop_path), eps=norm.eps, dtype=_inner_dtype(x))
@@ -35,7 +35,7 @@ def add_ss2d(x: Tensor, norm: LayerNorm, mixer: SS2D, drop_path: StochasticDepth
     in_proj, conv, out_norm, out_proj = mixer.in_proj, mixer.conv, mixer.out_norm, mixer.out_proj
     modules = (norm, mixer, in_proj, conv, out_norm, out_proj, drop_path)
     types = (LayerNorm, SS2D, nn.Linear, nn.Conv2d, LayerNorm, nn.Linear, StochasticDepth)
-    if not (serves_residual(x) and _are_plain(modules, types) and _is_bare(mixer)):
+    if not (serves_residual(x) and are_plain(modules, types) and _is_bare(mixer)):
         return x + drop_path(mixer(norm(x)))
     return residual_ss2d(
         *(x, norm.weight, norm.bias, in_proj.weight, conv.weight, conv.bias),
@@ -55,16 +55,6 @@ def _is_bare(mixer: SS2D) -> bool:
     small_conv = mixer.conv.kernel_size == (3, 3)
     routes_are_summed = isinstance(mixer.scan, Scan) and mixer.scan.merge == 'sum'
     return small_conv and routes_are_summed and not (mixer.gate or dropout) and all(bias is None for bias in biases)
-
-
-def _are_plain(modules: tuple[nn.Module, ...], types: tuple[type, ...]) -> bool:
-    """Whether each module is just what its type says: nobody has replaced it, nor hung a hook on it."""
-    if torch_module._has_any_global_hook():
-        return False
-    return all(
-        type(m) is expected and not (m._forward_hooks or m._forward_pre_hooks or m._backward_hooks)
-        for m, expected in zip(modules, types, strict=True)
-    )
 
 
 def _keep(x: Tensor, drop_path: StochasticDepth) -> Tensor | None:

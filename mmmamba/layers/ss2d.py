@@ -6,8 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmmamba.layers.norm import LayerNorm
+from mmmamba.layers.plain import are_plain
 from mmmamba.layers.scans import SelectiveScans, StateSpace, build_layer_scan
 from mmmamba.layers.weight_norm import add_weight_norm
+from mmmamba.ops import depthwise_conv2d, serves_residual
 from mmmamba.scans import Scan, ScanSpec
 
 CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -78,7 +80,7 @@ class SS2D(SelectiveScans):
         x = self.in_proj(x)  # (B, H, W, C) -> (B, H, W, E) or (B, H, W, 2E)
         if self.gate:
             x, z = x.chunk(2, dim=-1)
-        source, x = x, F.silu(self.conv(x.movedim(-1, 1))).movedim(1, -1)
+        source, x = x, self._convolve(x)
         if isinstance(self.scan, Scan):
             y = self._scan_routes(x)
         else:
@@ -87,6 +89,11 @@ class SS2D(SelectiveScans):
         if self.gate:
             y = y * F.silu(z)
         return self.out_proj(y)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        if serves_residual(x) and are_plain((self.conv,), (nn.Conv2d,)):
+            return depthwise_conv2d(x, self.conv.weight, self.conv.bias, silu=True)
+        return F.silu(self.conv(x.movedim(-1, 1))).movedim(1, -1)
 
     def _scan_routes(self, x: Tensor) -> Tensor:
         tables = self.scan.tables(*x.shape[1:-1], device=x.device, redraw=self.training)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
 from mmmamba.layers import SS2D, LayerNorm, Mlp, add_mlp, add_ss2d
-from mmmamba.ops import causal_conv1d, layer_norm, use_backend
+from mmmamba.ops import causal_conv1d, depthwise_conv2d, layer_norm, use_backend
 
 
 def randn(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -41,6 +41,18 @@ def test_causal_conv1d_matches(dtype, reverse):
     found = values_and_gradients(lambda **t: causal_conv1d(**t, **options), inputs, dy)
     wide = {name: t.double() for name, t in inputs.items()}
     expected = values_and_gradients(lambda **t: causal_conv1d(**t, **options, backend='torch'), wide, dy)
+    assert_close(found, expected, dtype)
+
+
+@pytest.mark.parametrize('shape', [(8, 56, 56, 96), (8, 7, 7, 768), (2, 50, 80, 100)], ids=str)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_depthwise_conv2d_matches(shape, dtype):
+    channels = shape[-1]
+    inputs = dict(x=randn(*shape, dtype=dtype), weight=randn(channels, 1, 3, 3), bias=randn(channels))
+    dy = randn(*shape).to(dtype)
+    found = values_and_gradients(lambda **t: depthwise_conv2d(**t, silu=True), inputs, dy)
+    wide = {name: t.double() for name, t in inputs.items()}
+    expected = values_and_gradients(lambda **t: depthwise_conv2d(**t, silu=True, backend='torch'), wide, dy)
     assert_close(found, expected, dtype)
 
 

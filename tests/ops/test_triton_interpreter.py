@@ -14,6 +14,7 @@ FILES = (  # the longest first
     'test_triton_selective_scan.py',
     'test_triton_selective_scan_2d.py',
     'test_causal_conv1d.py',
+    'test_triton_depthwise_conv.py',
     'test_triton_layer_norm.py',
 )
 

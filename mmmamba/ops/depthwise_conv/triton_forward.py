@@ -55,7 +55,7 @@ def depthwise_forward_kernel(
     weight_ptr,
     bias_ptr,
     y_ptr,
-    c_ptr,
+    sum_ptr,
     H,
     W,
     C,
@@ -93,8 +93,8 @@ def depthwise_forward_kernel(
         above = current + b0 * left + b1 * middle + b2 * right
         current = a0 * left + a1 * middle + a2 * right
         if row > first:
-            if c_ptr is not None:
-                tl.store(c_ptr + done + offsets, y.to(c_ptr.dtype.element_ty), mask=inside)
+            if sum_ptr is not None:
+                tl.store(sum_ptr + done + offsets, y.to(sum_ptr.dtype.element_ty), mask=inside)
             if SILU:
                 y = y / (1.0 + tl.exp2(y * -LOG2E))
             tl.store(y_ptr + done + offsets, y.to(y_ptr.dtype.element_ty), mask=inside)
@@ -102,7 +102,7 @@ def depthwise_forward_kernel(
 
 
 def depthwise_forward(
-    x: Tensor, weight: Tensor, bias: Tensor | None, *, silu: bool, keep_sum: bool = False
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, silu: bool, keep_input_of_silu: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """The convolution of contiguous ``x`` (B, H, W, C), in its dtype, through SiLU if asked for.
 
@@ -111,10 +111,10 @@ def depthwise_forward(
         weight: (C, 1, 3, 3), contiguous, of any floating dtype.
         bias: (C,) or None.
         silu: whether SiLU follows.
-        keep_sum: whether to return the input of SiLU as well.
+        keep_input_of_silu: whether to return the input of SiLU as well.
     """
     y = torch.empty_like(x)
-    sums = torch.empty_like(x) if keep_sum else None
+    sums = torch.empty_like(x) if keep_input_of_silu else None
     _forward_launch(x.shape, silu)(x, weight, bias, y, sums)
     return y, sums
 

@@ -152,7 +152,7 @@ class _ResidualSS2D(torch.autograd.Function):
         dout_weight = _product_over_pixels(dy, y)
         dmerged, dout_norm = layer_norm_backward(dy @ out_weight, merged, out_norm_weight, out_statistics)
 
-        tokens, c = depthwise_forward(u, conv_weight, conv_bias, silu=True, keep_sum=True)
+        tokens, c = depthwise_forward(u, conv_weight, conv_bias, silu=True, keep_input_of_silu=True)
         tokens = tokens.flatten(1, 2)
         inputs = scan_inputs(tokens, projected, routes, dt_weight, dt_bias, A_log, D)
         dscan = triton_path.backward(dmerged, states, *inputs, A_is_log=True)
