@@ -24,8 +24,8 @@ def depthwise_conv2d(
         bias: (E,) or None.
         silu: pass the result through SiLU.
         backend: ``auto``, ``triton`` (3 x 3; other sizes and fp64 input go to ``torch``), ``torch``, or what else the
-            scans know, which is ``torch`` here. Inside ``torch.compile``, ``auto`` is ``torch``: the compiler fuses SiLU
-            and casts.
+            scans know, which is ``torch`` here. Inside ``torch.compile``, ``auto`` is ``torch``: the compiler fuses
+            SiLU and casts.
 
     Returns:
         The shape and dtype of ``x``.
