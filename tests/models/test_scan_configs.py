@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmmamba.checkpoints import load_file
+from mmmamba.datasets import Settings, prepare_handwriting
 from mmmamba.engine import train
 from mmmamba.layers.scans import LocalScan, LocalSearch
 from mmmamba.models import VMamba
@@ -164,12 +165,19 @@ def test_hook_without_a_search_says_so(config, tmp_path):
         train(config, work_dir=str(tmp_path), options=options)
 
 
+@pytest.fixture(scope='session')
+def single_digits(tmp_path_factory):
+    """The data root of the demo's classifier: all its digits, which do not depend on the scenes, and no scene."""
+    root = tmp_path_factory.mktemp('data') / 'handwriting'
+    prepare_handwriting(root, Settings(train_scenes=0, val_scenes=0))
+    return root / 'imagenet'
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('argument', [*SCANS, *ROUTES])
-def test_demo_classifier_learns_with_every_scan(argument, tmp_path):
-    """Needs ``data/handwriting``: ``python tools/misc/prepare_handwriting.py``."""
+def test_demo_classifier_learns_with_every_scan(argument, single_digits, tmp_path):
     options = {
-        **parse(argument), 'param_scheduler': [],
+        **parse(argument), 'param_scheduler': [], 'train_dataloader.dataset.data_root': str(single_digits),
         'train_cfg': dict(_delete_=True, type='IterBasedTrainLoop', max_iters=20),
         'default_hooks.logger.interval': 1, 'default_hooks.checkpoint.interval': -1,
         'default_hooks.checkpoint.save_last': False, 'custom_hooks': [], 'train_dataloader.num_workers': 0,
