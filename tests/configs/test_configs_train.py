@@ -109,6 +109,10 @@ def test_config_trains_two_iterations(name, data, tmp_path):
     make, options = next(TASKS[task] for task in TASKS if task in name)
     if name.startswith('mambavision/'):  # maps of a few pixels would be filled up to windows of 112
         options += ' model.backbone.window_sizes=(8,8,7,7)'
+        if name.endswith('_in1k'):
+            # Behind layer scales of 1e-5 the gradients of the biases of dt are 1e-10 at first; divided by LAMB's 1e-6,
+            # they give steps of less than half a unit in the last place of the biases, and the test sees none.
+            options += ' optim_wrapper.optimizer.eps=1e-12'
     if '-adapter_' in name:  # at 0, as published, what is behind it gets its first gradient in the third iteration
         options += ' model.backbone.layer_scale=0.1'
     options += ' ' + DETECTORS.get(name.split('/')[1].split('_')[0], '')
