@@ -18,7 +18,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 from mmmamba.ops import use_backend
 from mmmamba.ops.selective_scan import interface as sequences
 from mmmamba.ops.selective_scan import torch_path

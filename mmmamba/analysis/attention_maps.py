@@ -20,8 +20,8 @@ from mmmamba.analysis.hidden_attention import (
     reconstruction_error,
     record_scans,
 )
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.progress import tracked
+from mmmamba.errors import UserError
 from mmmamba.layers import SS2D, MambaMixer, MapMambaMixer
 from mmmamba.layers.scans.atrous import AtrousScan
 from mmmamba.models.backbones.token_backbone import TokenBackbone

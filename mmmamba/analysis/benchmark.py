@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from mmmamba.analysis.benchmark_models import CLASSES, expand, find_model, is_ours, label, takes_clips
 from mmmamba.analysis.op_benchmark import describe
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 from mmmamba.ops import use_backend
 
 MODES = ('inference', 'training')  # training: forward, loss, backward; no optimizer

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmmamba.engine.config import load_config
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 from mmmamba.models import backbones, clip_backbones
 from mmmamba.registry import MODELS
 

@@ -16,9 +16,9 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from mmmamba.analysis.flops import build_on_meta
 from mmmamba.engine.data_paths import check_data_paths
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.labels import check_dataset, class_head, dataset_leaves
 from mmmamba.engine.progress import tracked
+from mmmamba.errors import UserError
 
 IGNORED = 255  # label of mmseg's maps
 COLOUR = (0, 0, 255)  # BGR

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 
 
 def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:

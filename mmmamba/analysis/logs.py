@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 
 NOT_CURVES = ('epoch', 'iter', 'step')
 

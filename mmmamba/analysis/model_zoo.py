@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from mmmamba.engine.config import load_config
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 
 DATA = {
     'ImageNet-1k': 'Image classification, ImageNet-1k at 224x224',

@@ -12,7 +12,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS, init_default_scope
 
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 
 # What DumpResults of the three libraries writes: containers, numpy values, tensors.
 PLAIN = {

@@ -14,7 +14,7 @@ from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 
 from mmmamba.apis.models import get_model, list_models
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 
 TOP = 5  # classes that a record names
 

@@ -10,8 +10,8 @@ import mmcv
 import numpy as np
 
 from mmmamba.apis.inferencer import ImagePredictor
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.progress import tracked
+from mmmamba.errors import UserError
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')

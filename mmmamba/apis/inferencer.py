@@ -14,7 +14,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from mmmamba.apis.models import dataset_meta, load_checkpoint, resolve_config
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 
 
 class ImagePredictor(Protocol):

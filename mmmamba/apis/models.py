@@ -12,7 +12,7 @@ from torch import nn
 from mmmamba.checkpoints import fit_weights, load_file
 from mmmamba.engine.config import load_config
 from mmmamba.engine.config_files import config_names
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 
 
 def list_models(pattern: str | None = None) -> list[str]:

@@ -22,6 +22,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from mmmamba.checkpoints.latest import latest_checkpoint
+from mmmamba.errors import UserError
 
 # Entries that hold the weights, in order of preference. The authors load ``model``.
 WEIGHT_ENTRIES = ('model', 'state_dict')
@@ -33,7 +34,7 @@ SAFETENSORS_DTYPES = {
 }  # fmt: skip
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be read, or does not fit the model; the message says what to do."""
 
 

@@ -2,7 +2,6 @@
 
 from mmmamba.engine.autocast import AutocastOptimWrapper
 from mmmamba.engine.config import ConfigOptions
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.hooks import (
     CheckpointHook,
     LabelCheckHook,
@@ -17,6 +16,7 @@ from mmmamba.engine.layer_decay import LayerDecayConstructor
 from mmmamba.engine.loops import EpochTrainLoop, IterTrainLoop
 from mmmamba.engine.runner import Runner
 from mmmamba.engine.sharding import FlexibleRunner, FSDPStrategy
+from mmmamba.errors import UserError
 
 __all__ = [
     'AutocastOptimWrapper',

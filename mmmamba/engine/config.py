@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.utils import import_modules_from_strings
 
 from mmmamba.engine.config_files import find_config
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 
 LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')

@@ -5,7 +5,7 @@ import fnmatch
 from pathlib import Path
 
 import mmmamba
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 
 
 def configs_folder() -> Path:

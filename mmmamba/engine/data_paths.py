@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 
 
 def check_data_paths(cfg: Config, dataloaders: tuple[str, ...]) -> None:

@@ -7,8 +7,8 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.unwrap import unwrap_model
+from mmmamba.errors import UserError
 
 # Where the three libraries keep the module whose ``num_classes`` the labels count in.
 HEADS = ('roi_head.bbox_head', 'bbox_head', 'decode_head', 'head')

@@ -13,12 +13,11 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner as MMEngineRunner
 from torch import distributed
 
-from mmmamba.checkpoints import CheckpointError
 from mmmamba.engine.config import draw_predictions, enable_amp, enable_auto_scale_lr, enable_tta, load_config
 from mmmamba.engine.data_paths import check_data_paths
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.full_disk import is_full
 from mmmamba.engine.runner import Runner
+from mmmamba.errors import UserError
 
 
 @contextmanager
@@ -26,8 +25,10 @@ def one_line_errors() -> Iterator[None]:
     """Print errors that a user can mend as one line and exit with 1; any other keeps its traceback."""
     try:
         yield
-    except (UserError, CheckpointError) as error:
-        sys.exit(f'error: {error}')
+    except UserError as error:
+        # One raised by a worker of a data loader arrives with the worker's traceback as its message.
+        message = re.sub(r'Caught .* in DataLoader worker .*\n[\w.]+Error: ', '', str(error), flags=re.DOTALL)
+        sys.exit(f'error: {message.rstrip()}')
     except OSError as error:
         if not is_full(error):
             raise

@@ -3,7 +3,7 @@
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
-from mmmamba.engine.errors import UserError
+from mmmamba.errors import UserError
 from mmmamba.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 FSDP_PART = '_fsdp_wrapped_module.'  # in the names of a model that FSDP has wrapped

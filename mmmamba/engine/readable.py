@@ -7,8 +7,8 @@ from mmengine import fileio
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
 
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.labels import dataset_leaves
+from mmmamba.errors import UserError
 
 MIN_ASPECT = 1 / 100  # of what an image that breaks its transforms is called too thin for them
 

@@ -8,11 +8,11 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
 from mmmamba.checkpoints import fit_weights, load_file
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.fp32_losses import compute_losses_in_fp32
 from mmmamba.engine.safe_run import SafeRun, state_of_a_run, written_aside
 from mmmamba.engine.sync_batch_norm import CPUDistributedDataParallel
 from mmmamba.engine.unwrap import unwrap_model
+from mmmamba.errors import UserError
 from mmmamba.registry import RUNNERS
 
 

@@ -11,10 +11,10 @@ from mmengine.runner.loops import BaseLoop
 from torch import nn
 
 from mmmamba.checkpoints import CheckpointError, latest_checkpoint, load_file
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.labels import NO_SAMPLE, check_dataset
 from mmmamba.engine.readable import skip_unreadable
 from mmmamba.engine.termination import Termination
+from mmmamba.errors import UserError
 
 OWN_HOOKS = ('LabelCheckHook', 'NaNGuardHook', 'PreemptionHook', 'RankMeanLossHook', 'ReseedHook')
 REPLACED_HOOKS = dict(checkpoint='CheckpointHook', logger='LoggerHook')

@@ -17,9 +17,9 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 from mmmamba.checkpoints import fit_weights, load_file
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.fp32_losses import compute_losses_in_fp32
 from mmmamba.engine.safe_run import SafeRun, state_of_a_run, written_aside
+from mmmamba.errors import UserError
 from mmmamba.ops.backend import use_backend
 from mmmamba.registry import RUNNERS, STRATEGIES
 

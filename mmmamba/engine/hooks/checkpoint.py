@@ -3,8 +3,8 @@
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.full_disk import going_on_without
+from mmmamba.errors import UserError
 from mmmamba.registry import HOOKS
 
 

@@ -2,8 +2,8 @@
 
 from mmengine.hooks import EMAHook, Hook
 
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.hooks.teacher import pupil
+from mmmamba.errors import UserError
 from mmmamba.registry import HOOKS
 
 

@@ -3,8 +3,8 @@
 from mmengine.hooks import Hook
 from torch import nn
 
-from mmmamba.engine.errors import UserError
 from mmmamba.engine.unwrap import unwrap_model
+from mmmamba.errors import UserError
 from mmmamba.registry import HOOKS, MODELS
 
 

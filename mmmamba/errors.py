@@ -1,4 +1,4 @@
-"""The error that a user can mend."""
+"""The error that a user can mend; every room may raise it."""
 
 
 class UserError(RuntimeError):
