@@ -7,6 +7,7 @@ import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mmmamba.errors import UserError
 from mmmamba.registry import TRANSFORMS
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of R, G, B
@@ -32,8 +33,7 @@ class LoadClip(BaseTransform):
     Reads ``img_path``; adds ``img`` (3, T, H, W) float32, ``img_shape`` and ``ori_shape``.
 
     Raises:
-        FileNotFoundError: if there is no such file or folder.
-        ValueError: if it holds no frame, or one cannot be read.
+        UserError: if there is no such file or folder, it holds no frame, or one cannot be read.
     """
 
     def __init__(
@@ -48,6 +48,8 @@ class LoadClip(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         path = results['img_path']
+        if not Path(path).exists():
+            raise UserError(f"video '{path}' does not exist; put it there, or leave it out of the annotations")
         if Path(path).is_dir():
             names = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in ('.jpg', '.jpeg', '.png'))
             frames = [mmcv.imread(names[i]) for i in self._chosen(len(names), path)]
@@ -55,7 +57,7 @@ class LoadClip(BaseTransform):
             video = mmcv.VideoReader(path)
             frames = [video[i] for i in self._chosen(video.frame_cnt, path)]
         if any(frame is None for frame in frames):
-            raise ValueError(f"a frame of the video '{path}' cannot be read; encode it again, or leave it out")
+            raise UserError(f"a frame of the video '{path}' cannot be read; encode it again, or leave it out")
         clip = np.stack([self._fitted(frame) for frame in frames])[..., ::-1]  # (T, H, W, 3), BGR to RGB
         results['img'] = np.ascontiguousarray(((clip - self.mean) / self.std).transpose(3, 0, 1, 2))
         results['ori_shape'], results['img_shape'] = frames[0].shape[:2], self.size
@@ -63,7 +65,7 @@ class LoadClip(BaseTransform):
 
     def _chosen(self, count: int, path: str) -> list[int]:
         if count < 1:
-            raise ValueError(f"video '{path}' has no frame that can be read; encode it again, or leave it out")
+            raise UserError(f"video '{path}' has no frame that can be read; encode it again, or leave it out")
         return [(2 * i + 1) * count // (2 * self.num_frames) for i in range(self.num_frames)]
 
     def _fitted(self, frame: np.ndarray) -> np.ndarray:

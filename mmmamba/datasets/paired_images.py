@@ -3,6 +3,7 @@
 import numpy as np
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 
+from mmmamba.errors import UserError
 from mmmamba.registry import TRANSFORMS
 
 
@@ -28,8 +29,7 @@ class LoadPairedImage(BaseTransform):
     ``paired_img_path``.
 
     Raises:
-        ValueError: if nothing in a path is replaced, or the two images differ in height or width.
-        FileNotFoundError: if there is no second image.
+        UserError: if nothing in a path is replaced, there is no second image, or the two differ in height or width.
     """
 
     def __init__(
@@ -49,13 +49,19 @@ class LoadPairedImage(BaseTransform):
         for found, by in self.replace.items():
             other = other.replace(found, by)
         if other == path:
-            raise ValueError(
+            raise UserError(
                 f"image '{path}' has no second one: replace={self.replace} changes nothing in its path; name there "
                 'what differs between the paths of the two'
             )
-        first, second = results['img'], self.load(dict(img_path=other))['img']
+        try:
+            first, second = results['img'], self.load(dict(img_path=other))['img']
+        except FileNotFoundError as error:
+            raise UserError(
+                f"image '{path}' has no second one, '{other}' does not exist; put it there, or correct "
+                f'replace={self.replace}'
+            ) from error
         if first.shape[:2] != second.shape[:2]:
-            raise ValueError(
+            raise UserError(
                 f"images '{path}' and '{other}' differ in height and width, {first.shape[:2]} and {second.shape[:2]}: "
                 'bring the files to one size first'
             )

@@ -1,6 +1,7 @@
 """Token labels: a teacher's classes for each part of an image, from files beside the images."""
 
 import io
+import pickle
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from mmcv.transforms.utils import cache_random_params
 from mmengine import fileio
 from mmpretrain.datasets.transforms import RandomResizedCrop
 
+from mmmamba.errors import UserError
 from mmmamba.registry import TRANSFORMS
 
 HOW_TO_GET = (
@@ -28,8 +30,7 @@ class LoadTokenLabel(BaseTransform):
     best classes in each of h x w parts of the whole image, and these classes.
 
     Raises:
-        FileNotFoundError: if there is no label of an image.
-        ValueError: if the file holds something else.
+        UserError: if there is no label of an image, or the file holds something else.
     """
 
     def __init__(self, label_root: str) -> None:
@@ -41,11 +42,14 @@ class LoadTokenLabel(BaseTransform):
         try:
             data = fileio.get(path)
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"image '{image}' has no token label '{path}'; {HOW_TO_GET}") from error
-        label = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+            raise UserError(f"image '{image}' has no token label '{path}'; {HOW_TO_GET}") from error
+        try:
+            label = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+        except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            raise UserError(f"token label '{path}' is cut off or not what torch.save writes; {HOW_TO_GET}") from error
         if not isinstance(label, torch.Tensor) or label.dim() != 4 or len(label) != 2:
             what = tuple(label.shape) if isinstance(label, torch.Tensor) else type(label).__name__
-            raise ValueError(
+            raise UserError(
                 f"token label '{path}' holds {what}, not a tensor (2, k, h, w) of scores and classes; {HOW_TO_GET}"
             )
         results['token_label'] = label

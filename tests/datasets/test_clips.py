@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from mmmamba.engine import Runner
 from mmmamba.engine.config import load_config
+from mmmamba.errors import UserError
 from mmmamba.registry import TRANSFORMS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -64,12 +65,12 @@ def test_a_list_names_videos_that_are_folders_of_images(tmp_path):
 
 
 def test_what_is_no_video_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match='a.avi'):
+    with pytest.raises(UserError, match='a.avi'):
         load(tmp_path / 'a.avi')
-    with pytest.raises(ValueError, match='has no frame that can be read; encode it again'):
+    with pytest.raises(UserError, match='has no frame that can be read; encode it again'):
         load(tmp_path)
     (tmp_path / 'b.avi').write_bytes(b'no video')
-    with pytest.raises(ValueError, match="b.avi' has no frame that can be read"):
+    with pytest.raises(UserError, match="b.avi' has no frame that can be read"):
         load(tmp_path / 'b.avi')
 
 

@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from PIL import Image
 
 from mmmamba.engine.config import load_config
+from mmmamba.errors import UserError
 from mmmamba.registry import TRANSFORMS
 
 
@@ -70,12 +71,12 @@ def test_bands_of_two_dtypes_meet_in_the_wider(pair):
 
 def test_a_second_image_that_does_not_fit_is_named(pair):
     folder, *_ = pair
-    with pytest.raises(ValueError, match=r"rgb/a.png' has no second one: replace=\{'x/': 'y/'\} changes nothing"):
+    with pytest.raises(UserError, match=r"rgb/a.png' has no second one: replace=\{'x/': 'y/'\} changes nothing"):
         _load(folder / 'rgb/a.png', replace={'x/': 'y/'})
-    with pytest.raises(FileNotFoundError, match=r'depth/a\.png'):
+    with pytest.raises(UserError, match=r'depth/a\.png'):
         _load(folder / 'rgb/a.png', replace={'/rgb/': '/depth/'})
     _noise(folder / 'thermal/a.png', 12, 19)
-    with pytest.raises(ValueError, match=r"thermal/a.png' differ in height and width, \(12, 20\) and \(12, 19\)"):
+    with pytest.raises(UserError, match=r"thermal/a.png' differ in height and width, \(12, 20\) and \(12, 19\)"):
         _load(folder / 'rgb/a.png')
 
 

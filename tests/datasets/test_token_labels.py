@@ -7,6 +7,7 @@ from mmcv.transforms import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image
 
+from mmmamba.errors import UserError
 from mmmamba.registry import TRANSFORMS
 
 
@@ -37,7 +38,7 @@ def test_the_label_of_an_image_is_loaded(image, tmp_path):
 
 
 def test_a_missing_label_is_named_and_where_there_are_some(image, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'n01440764_1\.PNG.*no token label.*n01440764_1\.pt.*TokenLabeling'):
+    with pytest.raises(UserError, match=r'n01440764_1\.PNG.*no token label.*n01440764_1\.pt.*TokenLabeling'):
         load(image, tmp_path / 'labels')
 
 
@@ -45,8 +46,19 @@ def test_a_missing_label_is_named_and_where_there_are_some(image, tmp_path):
     ('label', 'found'), [(torch.zeros(5, 2, 2), r'\(5, 2, 2\)'), ({'a': torch.zeros(1)}, 'dict')], ids=['shape', 'dict']
 )
 def test_another_content_is_named(image, tmp_path, label, found):
-    with pytest.raises(ValueError, match=rf'n01440764_1\.pt.* holds {found}, not a tensor \(2, k, h, w\)'):
+    with pytest.raises(UserError, match=rf'n01440764_1\.pt.* holds {found}, not a tensor \(2, k, h, w\)'):
         load(image, save_label(tmp_path, label))
+
+
+def test_a_damaged_label_is_named(image, tmp_path):
+    root = save_label(tmp_path, torch.zeros(2, 5, 3, 3))
+    file = next(root.rglob('*.pt'))
+    for content in (b'', b'<html>404</html>', file.read_bytes()[:200]):
+        file.write_bytes(content)
+        with pytest.raises(
+            UserError, match=r'n01440764_1\.pt. is cut off or not what .*TokenLabeling'
+        ):
+            load(image, root)
 
 
 @pytest.mark.parametrize('seed', range(5))

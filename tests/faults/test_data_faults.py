@@ -1,10 +1,12 @@
 """Data that is broken or odd: named, and survived where training can go on."""
 
+import re
+
 import pytest
 from faulty_configs import noise
 
 from mmmamba.checkpoints import load_file
-from mmmamba.engine import UserError, evaluate, train
+from mmmamba.engine import UserError, evaluate, one_line_errors, train
 
 pytestmark = pytest.mark.usefixtures('no_formatting')
 BOX = dict(segmentation=[[4, 4, 5, 4, 5, 5, 4, 5]], area=1, iscrowd=0)
@@ -53,6 +55,15 @@ def test_a_mistake_in_the_pipeline_is_not_taken_for_a_broken_image(classifier, t
     with pytest.raises(Exception, match='must be sequence of length 2') as error:
         train(classifier, work_dir=str(tmp_path), options={'train_dataloader.dataset.pipeline.1': blur})
     assert not isinstance(error.value, UserError)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_error_of_the_pipeline_is_one_line_from_a_worker_as_well(workers, classifier, tmp_path):
+    pipeline = [dict(type='mmmamba.LoadTokenLabel', label_root=str(tmp_path)), dict(type='PackInputs')]
+    options = {'train_dataloader.num_workers': workers, 'train_dataloader.dataset.pipeline': pipeline}
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        train(classifier, work_dir=str(tmp_path / 'run'), options=options)
+    assert re.fullmatch(r"error: image '\S+\.png' has no token label '\S+\.pt'; label_root holds .*", ended.value.code)
 
 
 def test_more_classes_in_the_data_than_in_the_model_stop_before_training(classifier, tmp_path):
