@@ -9,6 +9,7 @@ import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv
 from mmmamba.apis.files import predict_files
 from mmmamba.apis.inferencer import build_inferencer
 from mmmamba.engine import ConfigOptions, one_line_errors
+from mmmamba.engine.arguments import device
 from mmmamba.engine.config import load_config
 
 
@@ -18,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file, or the name of a config of ours')
     parser.add_argument('checkpoint', help="file, address or work directory; the authors' files load as well")
     parser.add_argument('--out-dir', default='outputs', help='for vis/ and preds/; default: outputs')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1 ...; default: a GPU if there is one')
+    parser.add_argument('--device', type=device, help='cpu, cuda, cuda:1 ...; default: a GPU if there is one')
     parser.add_argument('--pred-score-thr', type=float, default=0.3, help='boxes with less are left out; default: 0.3')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, help='override config entries: key.sub=value')
     return parser.parse_args()

@@ -27,12 +27,18 @@ def receptive_field(backbone: nn.Module, images: Iterable[Tensor], index: int = 
 
     Returns:
         (H, W) float32: absolute values, summed over the colours, mean over the images.
+
+    Raises:
+        ValueError: if there is no image, no map of that index, or what the backbone returns is none.
     """
     total, count, draw = 0, 0, torch.Generator().manual_seed(0)
     for batch in images:
         batch = batch.detach().requires_grad_()
         maps = backbone(batch)
-        out = (maps if isinstance(maps, tuple | list) else (maps,))[index]
+        maps = maps if isinstance(maps, tuple | list) else (maps,)
+        if not -len(maps) <= index < len(maps):
+            raise ValueError(f'map {index} does not exist; the backbone returns {len(maps)}')
+        out = maps[index]
         if out.dim() != 4:
             raise ValueError(f'the backbone returns {tuple(out.shape)}, not a map; build it with out_type="featmap"')
         signs = torch.randint(0, 2, out.shape[:2], generator=draw).mul(2).sub(1).to(out)

@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
+from mmmamba.errors import UserError
 from mmmamba.registry import RUNNERS
 from mmmamba.scans import NAMED_SCANS, NAMED_SCHEDULES, SCAN_MODULES, ScanSpec, build_scan, route_names
 
@@ -84,7 +85,8 @@ def benchmark_scan(
         work_dir: for logs.
 
     Raises:
-        RuntimeError: if the training fails.
+        UserError: if the config, the data or the metric is at fault.
+        RuntimeError: if the training fails otherwise.
     """
     cfg = short_run(cfg, scan, seed, iterations, work_dir)
     context = multiprocessing.get_context('spawn' if torch.cuda.is_available() else 'fork')
@@ -98,6 +100,8 @@ def benchmark_scan(
         process.join()
         raise RuntimeError(f'training with the scan {name!r} ended with exit code {process.exitcode}') from None
     process.join()
+    if isinstance(outcome, UserError):
+        raise outcome
     if isinstance(outcome, BaseException):
         raise RuntimeError(f'training with the scan {name!r} failed: {outcome}') from outcome
     return Run(scan=name, seed=seed, **outcome)
@@ -221,6 +225,8 @@ class _Timer(Hook):
 def _train(cfg: Config, metric: str | None, sender) -> None:
     try:
         sender.send(_measure(cfg, metric))
+    except UserError as error:
+        sender.send(error)
     except Exception as error:  # the parent tells the user: a process cannot raise into another
         sender.send(RuntimeError(f'{type(error).__name__}: {error}'))
     finally:
@@ -239,7 +245,7 @@ def _measure(cfg: Config, metric: str | None) -> dict:
         if name.startswith('val/') and not name.endswith('time')
     }
     if not metrics or (metric is not None and metric not in metrics):
-        raise ValueError(f'the evaluation gives no metric {metric!r}, but {sorted(metrics)}')
+        raise UserError(f'the evaluation gives no metric {metric!r}, but {sorted(metrics)}')
     batch = cfg.train_dataloader.batch_size
     counted = slice(WARM_UP if len(timer.wall) > WARM_UP else 0, None)
     return dict(

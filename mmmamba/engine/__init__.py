@@ -11,9 +11,10 @@ from mmmamba.engine.hooks import (
     RankMeanLossHook,
     ReseedHook,
 )
-from mmmamba.engine.launch import evaluate, one_line_errors, train
+from mmmamba.engine.launch import evaluate, train
 from mmmamba.engine.layer_decay import LayerDecayConstructor
 from mmmamba.engine.loops import EpochTrainLoop, IterTrainLoop
+from mmmamba.engine.one_line import one_line_errors
 from mmmamba.engine.runner import Runner
 from mmmamba.engine.sharding import FlexibleRunner, FSDPStrategy
 from mmmamba.errors import UserError

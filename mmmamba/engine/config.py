@@ -51,7 +51,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
     path = str(find_config(path))
     try:
         cfg = Config.fromfile(path)
-    except (FileNotFoundError, ImportError, KeyError, SyntaxError, TypeError, ValueError) as error:
+    except (ImportError, KeyError, OSError, SyntaxError, TypeError, ValueError) as error:
         raise UserError(f'config {path!r} cannot be read: {type(error).__name__}: {error}') from error
     try:
         cfg.merge_from_dict(copy.deepcopy(options or {}))

@@ -1,7 +1,6 @@
 """Training and evaluation from a config: what ``tools/train.py`` and ``tools/test.py`` call."""
 
-import re
-import sys
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,35 +14,8 @@ from torch import distributed
 
 from mmmamba.engine.config import draw_predictions, enable_amp, enable_auto_scale_lr, enable_tta, load_config
 from mmmamba.engine.data_paths import check_data_paths
-from mmmamba.engine.full_disk import is_full
 from mmmamba.engine.runner import Runner
 from mmmamba.errors import UserError
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Print errors that a user can mend as one line and exit with 1; any other keeps its traceback."""
-    try:
-        yield
-    except UserError as error:
-        # One raised by a worker of a data loader arrives with the worker's traceback as its message.
-        message = re.sub(r'Caught .* in DataLoader worker .*\n[\w.]+Error: ', '', str(error), flags=re.DOTALL)
-        sys.exit(f'error: {message.rstrip()}')
-    except OSError as error:
-        if not is_full(error):
-            raise
-        sys.exit(
-            f'error: {error.strerror}: {error.filename or "a file of the run"}; free space, then go on with --resume'
-        )
-    except KeyError as error:
-        unknown = re.search(r'([\w.]+) is not in the \S+ registry', str(error))
-        if unknown is None:
-            raise
-        sys.exit(
-            f"error: {unknown[1]!r} is not registered; write 'mmmamba.{unknown[1]}' for a member of mmmamba, "
-            "'mmdet.', 'mmseg.' or 'mmpretrain.' before one of another library, and name the module that registers "
-            "your own: custom_imports=dict(imports=['my_package.my_module'])"
-        )
 
 
 def train(
@@ -129,18 +101,24 @@ def evaluate(
         evaluators[0].update(output_dir=out, keep_results=True)
     elif out is not None and not out.endswith(('.json', '.pkl', '.pickle')):
         raise UserError(f'--out {out!r} must end in .json (metrics) or .pkl (predictions)')
+    if out is not None:  # now, not after the evaluation, if it cannot be
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
     with _leaving_the_process_group(launcher):
         runner = _build_runner(cfg)
         if wants_predictions and cfg.default_scope != 'mmseg':
             runner.test_evaluator.metrics.append(_dump_metric(cfg)(out_file_path=out))
         metrics = runner.test()
     if out is not None and not wants_predictions and runner.rank == 0:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
         mmengine.dump(metrics, out)
     return metrics
 
 
 def _prepare(config: str, work_dir: str | None, options: dict | None, launcher: str) -> Config:
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise UserError(
+            '--launcher pytorch is for processes that torchrun has started; run tools/dist_train.sh or '
+            'tools/dist_test.sh, which call it, or leave --launcher out'
+        )
     cfg = load_config(config, options)
     if work_dir is not None:
         cfg.work_dir = work_dir

@@ -55,9 +55,7 @@ def test_a_damaged_label_is_named(image, tmp_path):
     file = next(root.rglob('*.pt'))
     for content in (b'', b'<html>404</html>', file.read_bytes()[:200]):
         file.write_bytes(content)
-        with pytest.raises(
-            UserError, match=r'n01440764_1\.pt. is cut off or not what .*TokenLabeling'
-        ):
+        with pytest.raises(UserError, match=r'n01440764_1\.pt. is cut off or not what .*TokenLabeling'):
             load(image, root)
 
 

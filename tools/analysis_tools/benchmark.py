@@ -11,11 +11,10 @@ from pathlib import Path
 import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv's ops
 
 # isort: split
-import torch
-
 from mmmamba.analysis.benchmark import DTYPES, MODES, RUNS, Cell, benchmark, plot, table, to_json
 from mmmamba.analysis.benchmark_models import KINDS
 from mmmamba.engine import one_line_errors
+from mmmamba.engine.arguments import device, positive
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,12 +27,14 @@ def parse_args() -> argparse.Namespace:
         default=[(224, 224)],
         help='such as 224 800x1280 (HxW), of clips 32x224x224 (TxHxW)',
     )
-    parser.add_argument('--batches', nargs='+', type=int, default=[1, 64], help='images at a time; 1 for the latency')
+    parser.add_argument(
+        '--batches', nargs='+', type=positive, default=[1, 64], help='images at a time; 1 for the latency'
+    )
     parser.add_argument('--modes', nargs='+', choices=MODES, default=list(MODES), help='training is forward + backward')
     parser.add_argument('--runs', nargs='+', choices=RUNS, default=['eager'], help='graph: replay of a CUDA graph')
     parser.add_argument('--dtypes', nargs='+', choices=DTYPES, default=['fp32'], help='bf16 and fp16 by autocast')
-    parser.add_argument('--rounds', type=int, default=5, help='the median is taken over them')
-    parser.add_argument('--device', default='cpu', type=torch.device, help='cpu or cuda')
+    parser.add_argument('--rounds', type=positive, default=5, help='the median is taken over them')
+    parser.add_argument('--device', default='cpu', type=device, help='cpu or cuda')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmark'), help='folder of table, json and plot')
     return parser.parse_args()
 
@@ -49,14 +50,12 @@ def _size(text: str) -> tuple[int, ...]:
 
 def main() -> None:
     args = parse_args()
-    if args.device.type == 'cuda' and not torch.cuda.is_available():
-        sys.exit('error: --device cuda: this machine has no CUDA device; run with --device cpu')
     choices = itertools.product(args.modes, args.runs, args.sizes, args.batches, args.dtypes)
     cells = [Cell(*choice) for choice in choices]
     command = shlex.join(['benchmark.py', *sys.argv[1:]])
-    args.out.mkdir(parents=True, exist_ok=True)
     rows = []
     with one_line_errors():
+        args.out.mkdir(parents=True, exist_ok=True)
         for row in benchmark(args.models, cells, args.device, args.rounds):
             rows.append(row)
             print(f'{row.model}, {row.cell}: {row.problem or f"{row.images_per_second:.1f} img/s"}', flush=True)

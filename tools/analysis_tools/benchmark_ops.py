@@ -8,14 +8,14 @@ from pathlib import Path
 import mmmamba  # noqa: F401 - before torch: it readies OpenMP
 
 # isort: split
-import torch
-
 from mmmamba.analysis import op_benchmark, op_benchmark_cuda
+from mmmamba.engine import one_line_errors
+from mmmamba.engine.arguments import device, positive
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--device', default='cpu', type=torch.device, help='cpu or cuda')
+    parser.add_argument('--device', default='cpu', type=device, help='cpu or cuda')
     parser.add_argument(
         '--shape',
         dest='shapes',
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
         metavar='B,K,E,HxW,N',
         help='batch, routes, channels, map and d_state, such as 2,4,96,56x56,1; may be given again',
     )
-    parser.add_argument('--rounds', type=int, default=7, help='runs of each implementation after warm-up')
+    parser.add_argument('--rounds', type=positive, default=7, help='runs of each implementation after warm-up')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there as well')
     return parser.parse_args()
 
@@ -38,9 +38,6 @@ def _shape(text: str) -> op_benchmark.Shape:
 
 def main() -> int:
     args = parse_args()
-    if args.device.type == 'cuda' and not torch.cuda.is_available():
-        print('--device cuda: this machine has no CUDA device; run with --device cpu', file=sys.stderr)
-        return 2
     functions = op_benchmark.implementations(args.device)
     try:
         errors = op_benchmark.check(functions, args.device)
@@ -63,7 +60,9 @@ def main() -> int:
         print(*op_benchmark.table(timings), sep='\n')
         figures = op_benchmark.report(timings, errors, args.device)
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=2))
+        with one_line_errors():
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps(figures, indent=2))
     return 0
 
 

@@ -5,14 +5,11 @@ Writes ``scans.json`` (after every run), ``scans.md`` and ``scans.png``.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv's ops
 
 # isort: split
-from mmengine.config import DictAction
-
 from mmmamba.analysis.scan_benchmark import (
     benchmark_scan,
     plot,
@@ -23,8 +20,10 @@ from mmmamba.analysis.scan_benchmark import (
     table,
     to_json,
 )
-from mmmamba.engine import one_line_errors
+from mmmamba.engine import ConfigOptions, one_line_errors
+from mmmamba.engine.arguments import positive
 from mmmamba.engine.config import load_config
+from mmmamba.engine.data_paths import check_data_paths
 from mmmamba.layers.scans import StateSpace, build_layer_scan
 from mmmamba.scans import scan_of_layer
 
@@ -34,24 +33,25 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', default='configs/demo/cls_vmamba-nano_handwriting.py')
     parser.add_argument('--scans', nargs='+', metavar='SCAN', help='such as cross window:7 a+b; default: all')
     parser.add_argument('--routes', action='store_true', help='each base route alone as well')
-    parser.add_argument('--iterations', type=int, default=64, help='budget of each training')
+    parser.add_argument('--iterations', type=positive, default=64, help='budget of each training')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--metric', help='as the evaluator names it, such as accuracy/top1; default: its first')
     parser.add_argument('--out', default='work_dirs/benchmark_scans', help='folder')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override config entries: key.sub=value')
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, help='override config entries: key.sub=value')
     return parser.parse_args()
 
 
 def main() -> None:
-    args = parse_args()
     with one_line_errors():
-        cfg = load_config(args.config, args.cfg_options)
+        compare(parse_args())
+
+
+def compare(args: argparse.Namespace) -> None:
+    cfg = load_config(args.config, args.cfg_options)
     scans = [*(args.scans or scans_over_maps()), *(single_routes() if args.routes else [])]
-    try:
-        for scan in scans:  # before hours of training
-            build_layer_scan(scan_of_layer(scan, 0, [1] * (scan.count('/') + 1)), 64, StateSpace())
-    except ValueError as error:
-        sys.exit(f'error: {error}')
+    for scan in scans:  # before hours of training
+        build_layer_scan(scan_of_layer(scan, 0, [1] * (scan.count('/') + 1)), 64, StateSpace())
+    check_data_paths(cfg, ('train_dataloader', 'val_dataloader'))
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     settings = dict(vars(args), batch_size=cfg.train_dataloader.batch_size)

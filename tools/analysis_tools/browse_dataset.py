@@ -9,6 +9,7 @@ import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv
 # isort: split
 from mmmamba.analysis.browse import browse
 from mmmamba.engine import ConfigOptions, UserError, one_line_errors
+from mmmamba.engine.arguments import positive
 from mmmamba.engine.config import load_config
 from mmmamba.engine.data_paths import check_data_paths
 
@@ -19,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--output-dir', '-o', help='folder for the pictures')
     parser.add_argument('--not-show', action='store_true', help='open no window')
     parser.add_argument('--phase', '-p', choices=['train', 'val', 'test'], default='train', help='default: train')
-    parser.add_argument('--show-number', '-n', type=int, help='how many samples; default: all')
+    parser.add_argument('--show-number', '-n', type=positive, help='how many samples; default: all')
     parser.add_argument('--show-interval', '-i', type=float, default=2, help='seconds for each in the window')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, help='override config entries: key.sub=value')
     return parser.parse_args()

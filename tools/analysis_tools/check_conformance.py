@@ -9,6 +9,7 @@ import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv
 import torch
 
 from mmmamba.checkpoints.conformance import judge, read_cases
+from mmmamba.engine.arguments import device
 from mmmamba.ops import BACKENDS
 
 
@@ -17,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'folders', nargs='+', help='folders with cases (VARIANT.json beside VARIANT.npz), or json files'
     )
-    parser.add_argument('--device', default='cpu', help="'cpu' or 'cuda'")
+    parser.add_argument('--device', default='cpu', type=device, help='cpu or cuda')
     parser.add_argument('--backend', default='auto', choices=('auto', *BACKENDS), help='implementation of the scans')
     return parser.parse_args()
 

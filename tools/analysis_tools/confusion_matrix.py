@@ -46,14 +46,14 @@ def main() -> None:
             matrix, classes = confusion_matrix_of_checkpoint(
                 args.config, args.ckpt_or_result, cfg, args.cfg_options, **thresholds
             )
-    out = Path(args.save_dir)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / 'confusion_matrix.json').write_text(json.dumps(dict(classes=classes, matrix=matrix.tolist())))
-    values = True if args.include_values else None
-    plot(matrix, classes, title=args.title, cmap=args.color_theme, include_values=values).savefig(
-        out / 'confusion_matrix.png'
-    )
-    print(out / 'confusion_matrix.png')
+        out = Path(args.save_dir)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / 'confusion_matrix.json').write_text(json.dumps(dict(classes=classes, matrix=matrix.tolist())))
+        values = True if args.include_values else None
+        plot(matrix, classes, title=args.title, cmap=args.color_theme, include_values=values).savefig(
+            out / 'confusion_matrix.png'
+        )
+        print(out / 'confusion_matrix.png')
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv's ops
 
@@ -27,10 +28,10 @@ def main() -> None:
         cfg = load_config(args.config, args.cfg_options)
         check_data_paths(cfg, ('test_dataloader',))
         metrics = evaluate_results(cfg, args.pkl_results)
-    print(json.dumps(metrics, indent=1, default=float))
-    if args.out:
-        with open(args.out, 'w') as file:
-            json.dump(metrics, file, indent=1, default=float)
+        print(json.dumps(metrics, indent=1, default=float))
+        if args.out:
+            Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+            Path(args.out).write_text(json.dumps(metrics, indent=1, default=float))
 
 
 if __name__ == '__main__':

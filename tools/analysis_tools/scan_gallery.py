@@ -6,6 +6,7 @@ import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv
 
 # isort: split
 from mmmamba.analysis.scan_gallery import draw_gallery
+from mmmamba.engine import one_line_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -15,7 +16,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    files = draw_gallery(parse_args().out)
+    args = parse_args()
+    with one_line_errors():
+        files = draw_gallery(args.out)
     print(f'{files[0]} and {len(files) - 1} files beside it')
 
 

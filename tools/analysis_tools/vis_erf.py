@@ -15,6 +15,7 @@ from mmmamba.analysis.receptive_field import THRESHOLDS, area_ratio, plot_fields
 from mmmamba.apis import get_model
 from mmmamba.apis.files import IMAGES
 from mmmamba.engine import ConfigOptions, UserError, one_line_errors
+from mmmamba.engine.arguments import device, positive
 from mmmamba.engine.config import load_config
 from mmmamba.engine.progress import tracked
 
@@ -24,11 +25,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('configs', nargs='+', help='config files, or names of configs of ours')
     parser.add_argument('--checkpoints', nargs='+', default=[], help='one for each config; none: before training')
     parser.add_argument('--images', help='folder of images; none: noise')
-    parser.add_argument('--num-images', type=int, default=50, help='at most; default: 50')
-    parser.add_argument('--size', nargs=2, type=int, default=[224, 224], metavar=('HEIGHT', 'WIDTH'))
+    parser.add_argument('--num-images', type=positive, default=50, help='at most; default: 50')
+    parser.add_argument('--size', nargs=2, type=positive, default=[224, 224], metavar=('HEIGHT', 'WIDTH'))
     parser.add_argument('--index', type=int, default=-1, help="which of the backbone's maps; default: the last")
     parser.add_argument('--out', default='erf.png', help='the picture; figures go to the .json beside it')
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--device', default='cpu', type=device)
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, help='override config entries: key.sub=value')
     return parser.parse_args()
 
@@ -63,13 +64,15 @@ def main() -> None:
                 tracked(batches, len(files or noises), lambda line: print(line, file=sys.stderr), 'images'),
                 args.index,
             )
-    out = Path(args.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    plot_fields(list(fields.values()), list(fields)).savefig(out)
-    ratios = {name: {str(t): area_ratio(field, t) for t in THRESHOLDS} for name, field in fields.items()}
-    out.with_suffix('.json').write_text(json.dumps(ratios, indent=1))
-    for name, ratio in ratios.items():
-        print(f'{name}: area with ' + ', '.join(f'{float(t):.0%} of the gradient {r:.1%}' for t, r in ratio.items()))
+        out = Path(args.out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        plot_fields(list(fields.values()), list(fields)).savefig(out)
+        ratios = {name: {str(t): area_ratio(field, t) for t in THRESHOLDS} for name, field in fields.items()}
+        out.with_suffix('.json').write_text(json.dumps(ratios, indent=1))
+        for name, ratio in ratios.items():
+            print(
+                f'{name}: area with ' + ', '.join(f'{float(t):.0%} of the gradient {r:.1%}' for t, r in ratio.items())
+            )
 
 
 if __name__ == '__main__':

@@ -14,6 +14,7 @@ from mmmamba.analysis.attention_maps import METHODS, SIGNS, attention_heat, over
 from mmmamba.analysis.images import preprocess, read_image
 from mmmamba.apis import get_model
 from mmmamba.engine import ConfigOptions, one_line_errors
+from mmmamba.engine.arguments import device, positive
 from mmmamba.engine.config import load_config
 
 EXACT = 1e-3  # of the model's own precision, fp32
@@ -32,10 +33,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--query', help="'class', 'mean', 'centre' or ROW,COLUMN of the map; default: class, else mean")
     parser.add_argument('--target-category', type=int, help='class that attribution explains; default: the predicted')
     parser.add_argument('--sign', choices=SIGNS, default='abs', help='what rollout makes of negative values')
-    parser.add_argument('--size', nargs=2, type=int, default=[224, 224], metavar=('HEIGHT', 'WIDTH'))
+    parser.add_argument('--size', nargs=2, type=positive, default=[224, 224], metavar=('HEIGHT', 'WIDTH'))
     parser.add_argument('--opacity', type=float, default=0.5, help='of the heat map')
     parser.add_argument('--out-dir', default='hidden_attention', help='for NAME_METHOD.png and .pt')
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--device', default='cpu', type=device)
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, help='override config entries: key.sub=value')
     return parser.parse_args()
 

@@ -35,13 +35,13 @@ def main() -> None:
             read_files=not args.annotations_only,
             report=lambda line: print(line, file=sys.stderr),
         )
-    print('\n'.join(found.lines()))
-    if args.out_dir:
-        pictures = draw_examples(found, Path(args.out_dir, 'classes'))
-        Path(args.out_dir, 'report.json').write_text(json.dumps(found.as_dict(), indent=1))
-        print(f'{len(pictures)} pictures in {args.out_dir}/classes')
-    if found.problems:
-        sys.exit(1)
+        print('\n'.join(found.lines()))
+        if args.out_dir:
+            pictures = draw_examples(found, Path(args.out_dir, 'classes'))
+            Path(args.out_dir, 'report.json').write_text(json.dumps(found.as_dict(), indent=1))
+            print(f'{len(pictures)} pictures in {args.out_dir}/classes')
+        if found.problems:
+            sys.exit(1)
 
 
 if __name__ == '__main__':

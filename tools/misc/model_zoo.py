@@ -7,7 +7,7 @@ import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv
 
 # isort: split
 from mmmamba.analysis.model_zoo import page, plot, read_models, read_references, read_throughput
-from mmmamba.engine import one_line_errors
+from mmmamba.engine import UserError, one_line_errors
 
 ROOT = Path(__file__).parents[2]
 BENCHMARK = ROOT / 'docs/benchmark.json'
@@ -30,13 +30,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
+        for file in filter(None, (args.root / 'model-index.yml', args.references, args.benchmark)):
+            if not file.is_file():
+                raise UserError(f'{str(file)!r} does not exist; --root, --references and --benchmark say where to look')
         device, throughput = read_throughput(args.benchmark) if args.benchmark else (None, {})
         models = read_models(args.root, find_speeds=bool(throughput))
-    references = read_references(args.references)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / 'model_zoo.md').write_text(page(models, references, throughput, device))
-    plot(models, references, throughput, device, args.out / 'model_zoo.png')
-    print(f'{args.out / "model_zoo.md"}: {len(models)} models of {len({m.family for m in models})} families')
+        references = read_references(args.references)
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / 'model_zoo.md').write_text(page(models, references, throughput, device))
+        plot(models, references, throughput, device, args.out / 'model_zoo.png')
+        print(f'{args.out / "model_zoo.md"}: {len(models)} models of {len({m.family for m in models})} families')
 
 
 if __name__ == '__main__':

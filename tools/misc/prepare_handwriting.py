@@ -5,6 +5,7 @@ import sys
 import time
 
 from mmmamba.datasets import Settings, prepare_handwriting
+from mmmamba.engine import one_line_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,9 +19,12 @@ def main() -> None:
     args = parse_args()
     start = time.perf_counter()
     try:
-        written = prepare_handwriting(args.out, Settings(seed=args.seed), report=lambda line: print(line, flush=True))
+        with one_line_errors():
+            written = prepare_handwriting(
+                args.out, Settings(seed=args.seed), report=lambda line: print(line, flush=True)
+            )
     except FileExistsError as error:
-        sys.exit(str(error))
+        sys.exit(f'error: {error}')
     if written:
         print(f'wrote {args.out} in {time.perf_counter() - start:.0f} s; {args.out}/README.md says what it holds')
     else:

@@ -6,8 +6,10 @@ from pathlib import Path
 import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv's ops
 
 # isort: split
-from mmmamba.engine import ConfigOptions, one_line_errors
+from mmmamba.engine import ConfigOptions, UserError, one_line_errors
 from mmmamba.engine.config import load_config
+
+FORMATS = ('.py', '.json', '.yml')
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,11 +23,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
+        if args.save_path and not args.save_path.endswith(FORMATS):
+            raise UserError(f'--save-path {args.save_path!r} must end in {", ".join(FORMATS)}')
         cfg = load_config(args.config, args.cfg_options)
-    print(cfg.pretty_text)
-    if args.save_path:
-        Path(args.save_path).parent.mkdir(parents=True, exist_ok=True)
-        cfg.dump(args.save_path)
+        print(cfg.pretty_text)
+        if args.save_path:
+            Path(args.save_path).parent.mkdir(parents=True, exist_ok=True)
+            cfg.dump(args.save_path)
 
 
 if __name__ == '__main__':

@@ -35,9 +35,9 @@ def main() -> None:
         sys.exit(f'error: {args.out!r} exists; name a new file')
     with one_line_errors():
         result = convert(load_file(args.checkpoint), family=args.family, ema=args.ema)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({ENTRY[result.layout]: result.weights}, out)
-    print(f'{out}: {result}')
+        out.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({ENTRY[result.layout]: result.weights}, out)
+        print(f'{out}: {result}')
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmmamba.apis import get_model
 from mmmamba.engine import ConfigOptions, one_line_errors
+from mmmamba.engine.arguments import positive
 from mmmamba.engine.config import load_config
 from mmmamba.export import PARTS, export_onnx
 
@@ -16,8 +17,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one of ours')
     parser.add_argument('checkpoint', nargs='?', help='weights; without, the model is a fresh one')
-    parser.add_argument('--size', nargs=2, type=int, default=(224, 224), metavar=('H', 'W'), help='of the images')
-    parser.add_argument('--batch', type=int, default=1, help='images at a time (default: %(default)s)')
+    parser.add_argument('--size', nargs=2, type=positive, default=(224, 224), metavar=('H', 'W'), help='of the images')
+    parser.add_argument('--batch', type=positive, default=1, help='images at a time (default: %(default)s)')
     parser.add_argument('--part', choices=PARTS, default='model', help='what to export (default: %(default)s)')
     parser.add_argument('--out', help='file to write; default: CONFIG.onnx')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, help='override config entries: key.sub=value')
