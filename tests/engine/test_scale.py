@@ -114,7 +114,8 @@ def test_a_compiled_training_step_gives_the_losses_of_an_eager_one(config, tmp_p
     assert _losses(tmp_path / 'compiled') == pytest.approx(_losses(tmp_path / 'eager'), rel=1e-4)
 
 
-def test_deepspeed_that_is_not_installed_is_one_line(config, tmp_path):
+def test_deepspeed_that_is_not_installed_is_one_line(config, tmp_path, monkeypatch):
+    monkeypatch.setenv('RANK', '0')  # as torchrun does
     with pytest.raises(UserError, match='needs DeepSpeed, which is not installed: pip install deepspeed'):
         train(
             _with_base(config, 'strategies/deepspeed_zero2.py'), work_dir=str(tmp_path), options={}, launcher='pytorch'
