@@ -50,11 +50,12 @@ def add_ss2d(x: Tensor, norm: LayerNorm, mixer: SS2D, drop_path: StochasticDepth
 
 def _is_bare(mixer: SS2D) -> bool:
     """Whether the mixer has nothing that the fused op does not know."""
+    if not (isinstance(mixer.scan, Scan) and mixer.scan.merge == 'sum'):
+        return False  # other scans own their parameters
     biases = (mixer.in_proj.bias, mixer.out_proj.bias)
     dropout = mixer.training and mixer.state_dropout > 0
     small_conv = mixer.conv.kernel_size == (3, 3)
-    routes_are_summed = isinstance(mixer.scan, Scan) and mixer.scan.merge == 'sum'
-    return small_conv and routes_are_summed and not (mixer.gate or dropout) and all(bias is None for bias in biases)
+    return small_conv and not (mixer.gate or dropout) and all(bias is None for bias in biases)
 
 
 def _keep(x: Tensor, drop_path: StochasticDepth) -> Tensor | None:

@@ -34,8 +34,15 @@ def test_mixed_precision_is_near_fp32(name, dtype):
         expected = model(x)
     with torch.autocast('cuda', dtype):
         outs = model(x)
-    sum(out.float().square().mean() for out in outs).backward()
     for out, exact in zip(outs, expected, strict=True):
         assert (out - exact).abs().max() <= TOLERANCE[dtype] * exact.abs().max()
-    bad = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    assert not bad
+    for is_training in (False, True):
+        assert not _parameters_without_gradient(model.train(is_training), x, dtype)
+
+
+def _parameters_without_gradient(model, x, dtype):
+    model.zero_grad(set_to_none=True)
+    with torch.autocast('cuda', dtype):
+        outs = model(x)
+    sum(out.float().square().mean() for out in outs).backward()
+    return [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]

@@ -115,8 +115,9 @@ def test_strided_map(monkeypatch):
         lambda m: setattr(m[1], 'out_norm', nn.Identity()),
         lambda m: setattr(m[1], 'in_proj', nn.Linear(12, 24)),
         lambda m: setattr(m[1], 'conv', nn.Conv2d(24, 24, 5, padding=2, groups=24, bias=False)),
+        lambda m: m.__setitem__(1, SS2D(12, scan=dict(type='local', padded=True))),
     ],
-    ids=['hook', 'other norm', 'bias', 'other convolution'],
+    ids=['hook', 'other norm', 'bias', 'other convolution', 'scan with parameters of its own'],
 )
 def test_what_the_op_does_not_know_runs_module_by_module(change, monkeypatch):
     modules = branch('ss2d', 12)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmmamba.layers.weight_norm import add_weight_norm
 from mmmamba.ops import selective_scan, selective_scan_2d
+from mmmamba.scans import cached_tables
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class SelectiveScans(nn.Module):
     def scan_parameters(self, sets: slice | list[int], routes: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """x_proj_weight, dt_proj_weight, dt_proj_bias, A and D for ``routes`` routes."""
         stacked = (self.x_proj_weight, self.dt_proj_weight, self.dt_proj_bias, -torch.exp(self.A_log), self.D)
-        return tuple(p[sets].expand(routes, *p.shape[1:]) for p in stacked)
+        chosen = sets if isinstance(sets, slice) else _indices(tuple(sets), self.A_log.device)
+        return tuple(p[chosen].expand(routes, *p.shape[1:]) for p in stacked)
 
     def draw_state_mask(self, x: Tensor) -> Tensor | None:
         """In training with state dropout (B, N): 0 or ``1 / (1 - rate)`` for each state of each sample; else None."""
@@ -104,6 +106,11 @@ class SelectiveScans(nn.Module):
             return None
         kept = 1 - self.state_dropout
         return torch.empty(x.shape[0], self.A_log.shape[2], device=x.device).bernoulli_(kept) / kept
+
+
+@cached_tables
+def _indices(sets: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(sets, device=device)  # a list as an index is copied to the device at every use
 
 
 @torch.no_grad()
