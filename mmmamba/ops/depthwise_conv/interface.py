@@ -84,7 +84,8 @@ def _backward(dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: 
     dy, x, weight = dy.contiguous(), x.contiguous(), weight.contiguous()
     if silu:
         dy = torch.ops.aten.silu_backward(dy, _forward(x, weight, bias, False))
-    return triton_backward.depthwise_backward(dy, x, weight, has_bias=True)
+    dx, shares = triton_backward.depthwise_backward(dy, x, weight, has_bias=True)
+    return dx, *triton_backward.weight_and_bias(shares.sum(0), x.shape[3])
 
 
 _depthwise_conv2d_backward_op = torch.library.custom_op(

@@ -97,8 +97,10 @@ def depthwise_backward_kernel(
         tl.store(sums_ptr + C * 9 + c, tl.sum(dbias, 0), mask=c < C)
 
 
-def depthwise_backward(dy: Tensor, x: Tensor, weight: Tensor, has_bias: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Gradients of ``x``, in its dtype, of the weight (C, 1, 3, 3) and, if there is one, of the bias, both fp32.
+def depthwise_backward(dy: Tensor, x: Tensor, weight: Tensor, has_bias: bool) -> tuple[Tensor, Tensor]:
+    """Gradients of ``x``, in its dtype, and of weight and bias in shares.
+
+    The shares, (shares, C * 9 or, with a bias, C * 10) fp32, are to be added and cut by :func:`weight_and_bias`.
 
     Args:
         dy: (B, H, W, C), contiguous, the gradient of the sums before any SiLU.
@@ -111,9 +113,12 @@ def depthwise_backward(dy: Tensor, x: Tensor, weight: Tensor, has_bias: bool) ->
     dx = torch.empty_like(x)
     sums = x.new_empty((shares, channels * (10 if has_bias else 9)), dtype=torch.float32)
     launch(dy, x, weight, dx, sums)
-    sums = sums.sum(0)
-    dbias = sums[9 * channels :] if has_bias else None
-    return dx, sums[: 9 * channels].view(weight.shape), dbias
+    return dx, sums
+
+
+def weight_and_bias(sums: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """The gradients of the weight (C, 1, 3, 3) and of the bias, which is empty if there is none."""
+    return sums[: 9 * channels].view(channels, 1, 3, 3), sums[9 * channels :]
 
 
 @cached_by_size

@@ -72,7 +72,8 @@ def _(x, weight, bias, eps, dtype):
 def _backward(dy: Tensor, x: Tensor, weight: Tensor | None, statistics: Tensor) -> tuple[Tensor, Tensor]:
     from . import triton_backward
 
-    return triton_backward.layer_norm_backward(dy.contiguous(), x.contiguous(), weight, statistics)
+    dx, shares = triton_backward.layer_norm_backward(dy.contiguous(), x.contiguous(), weight, statistics)
+    return dx, shares.sum(0)
 
 
 _layer_norm_backward_op = torch.library.custom_op('mmmamba::layer_norm_triton_backward', _backward, mutates_args=())

@@ -1,6 +1,6 @@
 """Backward LayerNorm in Triton: a program walks a share of the rows and keeps its sums for weight and bias.
 
-The shares of the sums are added by the launcher: no atomics, the same result on every run.
+The caller adds the shares of the sums: no atomics, the same result on every run.
 """
 
 import torch
@@ -22,9 +22,11 @@ def layer_norm_backward_kernel(
     x_ptr,
     weight_ptr,
     statistics_ptr,
+    bias_ptr,
     residual_ptr,
     dx_ptr,
     sums_ptr,
+    y_ptr,
     M,
     C,
     tiles,
@@ -49,6 +51,11 @@ def layer_norm_backward_kernel(
         mean = tl.load(statistics_ptr + m, mask=in_rows, other=0.0)
         rstd = tl.load(statistics_ptr + M + m, mask=in_rows, other=0.0)
         x = tl.where(inside, (x - mean[:, None]) * rstd[:, None], 0.0)
+        if y_ptr is not None:
+            y = x * weight[None, :]
+            if bias_ptr is not None:
+                y += tl.load(bias_ptr + c, mask=in_row, other=0.0).to(tl.float32)[None, :]
+            tl.store(y_ptr + offsets, y.to(y_ptr.dtype.element_ty), mask=inside)
         dweight += dy * x
         dbias += dy
         dy *= weight[None, :]
@@ -62,18 +69,32 @@ def layer_norm_backward_kernel(
 
 
 def layer_norm_backward(
-    dy: Tensor, x: Tensor, weight: Tensor | None, statistics: Tensor, residual: Tensor | None = None
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    statistics: Tensor,
+    *,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    y: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of ``x``, in its dtype, and of weight and bias, (2, C) fp32, for contiguous ``dy`` and ``x`` (..., C).
+    """Gradients of ``x``, in its dtype, and of weight and bias, in shares (shares, 2, C) fp32 that are to be added.
 
-    ``residual``, contiguous of the shape of ``x``, is added to the gradient of ``x``.
+    Args:
+        dy: (..., C), contiguous.
+        x: the shape of ``dy``, contiguous.
+        weight: (C,), None for 1.
+        statistics: (2, rows) fp32, of the forward pass.
+        bias: (C,), None for 0; read for ``y`` alone.
+        residual: added to the gradient of ``x``; the shape of it, contiguous.
+        y: where to write the forward pass's result again, if that is wanted: ``dy`` itself, or a map like it.
     """
     channels = x.shape[-1]
     launch, shares = _backward_launch(statistics.shape[1], channels)
     dx = torch.empty_like(x)
     sums = x.new_empty((shares, 2, channels), dtype=torch.float32)
-    launch(dy, x, weight, statistics, residual, dx, sums)
-    return dx, sums.sum(0)
+    launch(dy, x, weight, statistics, bias, residual, dx, sums, y)
+    return dx, sums
 
 
 @cached_by_size

@@ -7,8 +7,9 @@ from torch.nn import functional as F
 from ..backend import needs_grad
 from ..layer_norm.triton_backward import layer_norm_backward
 from ..layer_norm.triton_forward import layer_norm_forward
+from ..shares import add_shares
 from .autocast import without_autocast
-from .products import in_dtype, product_over_rows
+from .products import in_dtype, in_dtypes_of, product_over_rows
 from .triton_kernels import add_branch, branch_gradient, gelu_backward
 
 
@@ -77,7 +78,7 @@ class _ResidualMlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *inputs):
         out, *saved = _forward(*inputs, save=True)
-        x, norm_weight, norm_bias, *parameters, keep, ctx.eps, ctx.dtype = inputs
+        x, norm_weight, norm_bias, *parameters, keep, _, ctx.dtype = inputs
         ctx.save_for_backward(x, norm_weight, norm_bias, keep, *saved)
         ctx.dtypes = [p.dtype for p in (norm_weight, norm_bias, *parameters)]
         return out
@@ -87,13 +88,16 @@ class _ResidualMlp(torch.autograd.Function):
     def backward(ctx, dout):
         x, norm_weight, norm_bias, keep, statistics, hidden, weight1, weight2 = ctx.saved_tensors
         dout = dout.contiguous()
-        dy, dbias2 = branch_gradient(dout, keep, ctx.dtype, bias=True)
+        dy, shares2 = branch_gradient(dout, keep, ctx.dtype, bias=True)
         dy = dy.flatten(0, -2)
-        activated, dhidden, dbias1 = gelu_backward(hidden, dy @ weight2)
+        activated, dhidden, shares1 = gelu_backward(hidden, torch.mm(dy, weight2))
         dweight2 = product_over_rows(dy, activated)
         del activated
-        normed, _ = layer_norm_forward(x, norm_weight, norm_bias, ctx.eps, ctx.dtype, save=False)
-        dweight1 = product_over_rows(dhidden, normed.flatten(0, -2))
-        dx, dnorm = layer_norm_backward(dhidden @ weight1, x, norm_weight, statistics, residual=dout)
+        normed = dnormed = torch.mm(dhidden, weight1)  # in one memory: the map is written over its gradient
+        dx, norm_shares = layer_norm_backward(
+            dnormed, x, norm_weight, statistics, bias=norm_bias, residual=dout, y=normed
+        )
+        dweight1 = product_over_rows(dhidden, normed)
+        dnorm, dbias1, dbias2 = add_shares(norm_shares, shares1, shares2)
         gradients = (*dnorm, dweight1, dbias1, dweight2, dbias2)
-        return dx, *(g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True)), None, None, None
+        return dx, *in_dtypes_of(ctx.dtypes, gradients), None, None, None

@@ -1,4 +1,6 @@
-"""Weights in the dtype of matrix products, and products summed over all pixels in fp32: few launches for each."""
+"""Casts of weights and of their gradients, and matrix products over all pixels, in few launches."""
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -14,6 +16,12 @@ def in_dtype(dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
     copies = tuple(torch.empty_like(weight, dtype=dtype) for weight in weights)
     torch._foreach_copy_(copies, weights)
     return copies
+
+
+def in_dtypes_of(dtypes: list[torch.dtype | None], gradients: tuple[Tensor | None, ...]) -> Iterator[Tensor | None]:
+    """Each gradient in the dtype of its parameter, None where there is none."""
+    for gradient, dtype in zip(gradients, dtypes, strict=True):
+        yield gradient if gradient is None or gradient.dtype == dtype else gradient.to(dtype)
 
 
 def product_over_rows(a: Tensor, b: Tensor) -> Tensor:

@@ -5,14 +5,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..backend import needs_grad
-from ..depthwise_conv.triton_backward import depthwise_backward
+from ..depthwise_conv.triton_backward import depthwise_backward, weight_and_bias
 from ..depthwise_conv.triton_forward import depthwise_forward
 from ..layer_norm.triton_backward import layer_norm_backward
 from ..layer_norm.triton_forward import layer_norm_forward, merge_and_norm
 from ..selective_scan import triton_path
 from ..selective_scan_2d.triton_op import scan_inputs
+from ..shares import add_shares
 from .autocast import without_autocast
-from .products import in_dtype, product_over_rows
+from .products import in_dtype, in_dtypes_of, product_over_rows
 from .triton_kernels import add_branch, branch_gradient, merge_silu_backward
 
 
@@ -116,7 +117,7 @@ def _forward(
 class _ResidualSS2D(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *inputs):
-        tensors, ctx.options = inputs[:16], inputs[16:]
+        tensors, ctx.dtype = inputs[:16], inputs[-1]
         out, *saved = _forward(*inputs, save=True)
         (
             x,
@@ -141,16 +142,17 @@ class _ResidualSS2D(torch.autograd.Function):
     @staticmethod
     @without_autocast
     def backward(ctx, dout):
-        eps, out_eps, dtype = ctx.options
         x, norm_weight, norm_bias, out_norm_weight, out_norm_bias, *rest = ctx.saved_tensors
         conv_weight, conv_bias, dt_weight, dt_bias, A_log, D, keep, routes, *rest = rest
         statistics, u, projected, states, merged, out_statistics, in_weight, x_proj_weight, out_weight = rest
         dout = dout.contiguous()
 
-        dy, _ = branch_gradient(dout, keep, dtype, bias=False)
-        y, _ = layer_norm_forward(merged, out_norm_weight, out_norm_bias, out_eps, dtype, save=False)
-        dout_weight = _product_over_pixels(dy, y)
-        dmerged, dout_norm = layer_norm_backward(dy @ out_weight, merged, out_norm_weight, out_statistics)
+        dy, _ = branch_gradient(dout, keep, ctx.dtype, bias=False)
+        normed = dnormed = dy @ out_weight  # in one memory: the map is written over its gradient
+        dmerged, out_norm_shares = layer_norm_backward(
+            dnormed, merged, out_norm_weight, out_statistics, bias=out_norm_bias, y=normed
+        )
+        dout_weight = _product_over_pixels(dy, normed)
 
         tokens, c = depthwise_forward(u, conv_weight, conv_bias, silu=True, keep_input_of_silu=True)
         tokens = tokens.flatten(1, 2)
@@ -161,14 +163,18 @@ class _ResidualSS2D(torch.autograd.Function):
         dx_proj_weight = _product_over_pixels(dprojected, tokens).view(x_proj_weight.shape)
         dc = merge_silu_backward(dtokens, dprojected @ x_proj_weight.flatten(0, 1), c)
 
-        du, dconv_weight, dconv_bias = depthwise_backward(dc, u, conv_weight, conv_bias is not None)
-        normed, _ = layer_norm_forward(x, norm_weight, norm_bias, eps, dtype, save=False)
+        du, conv_shares = depthwise_backward(dc, u, conv_weight, conv_bias is not None)
+        normed = dnormed = du @ in_weight
+        dx, norm_shares = layer_norm_backward(
+            dnormed, x, norm_weight, statistics, bias=norm_bias, residual=dout, y=normed
+        )
         din_weight = _product_over_pixels(du, normed)
-        dx, dnorm = layer_norm_backward(du @ in_weight, x, norm_weight, statistics, residual=dout)
+        dnorm, dconv, dout_norm = add_shares(norm_shares, conv_shares, out_norm_shares)
+        dconv_weight, dconv_bias = weight_and_bias(dconv, u.shape[3])
+        dconv_bias = None if conv_bias is None else dconv_bias
         gradients = (*dnorm, din_weight, dconv_weight, dconv_bias, dx_proj_weight, ddt_weight, ddt_bias, dA_log, dD)
         gradients = (*gradients, *dout_norm, dout_weight)
-        cast = (g if g is None else g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True))
-        return dx, *cast, None, None, None, None, None
+        return dx, *in_dtypes_of(ctx.dtypes, gradients), None, None, None, None, None
 
 
 def _project(tokens: Tensor, x_proj_weight: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What is elementwise in a residual branch, in Triton: each kernel reads and writes every value once.
 
 Gradients of biases are sums over rows. A program walks a share of the rows and keeps the sums of its columns; the
-launcher adds the shares: no atomics, the same result on every run.
+caller adds the shares: no atomics, the same result on every run.
 """
 
 import torch
@@ -69,7 +69,7 @@ def branch_gradient_kernel(
 
 
 def branch_gradient(dy: Tensor, keep: Tensor | None, dtype: torch.dtype, bias: bool) -> tuple[Tensor, Tensor | None]:
-    """``keep * dy`` in ``dtype``, and its sum over all pixels, (C,) fp32, if there is a ``bias`` to get it.
+    """``keep * dy`` in ``dtype``, and shares of its sum over all pixels, (shares, C) fp32, if a ``bias`` is to get it.
 
     Args:
         dy: (B, H, W, C), contiguous.
@@ -82,7 +82,7 @@ def branch_gradient(dy: Tensor, keep: Tensor | None, dtype: torch.dtype, bias: b
     launch, shares = _branch_gradient_launch(batch, dy.numel() // (batch * channels), channels)
     sums = dy.new_empty((shares, channels), dtype=torch.float32) if bias else None
     launch(dy, keep, out, sums)
-    return out, None if sums is None else sums.sum(0)
+    return out, sums
 
 
 @cached_by_size
@@ -115,12 +115,13 @@ def gelu_backward_kernel(
 
 
 def gelu_backward(h: Tensor, da: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """For ``a = gelu(h)``, erf form, contiguous (M, N): ``a`` again, the gradient of ``h``, and its sum (N,) fp32."""
+    """For ``a = gelu(h)``, erf form, contiguous (M, N): ``a``, the gradient of ``h``, shares (S, N) of the sum of that.
+    """
     a, dh = torch.empty_like(h), torch.empty_like(h)
     launch, shares = _gelu_backward_launch(*h.shape)
     sums = h.new_empty((shares, h.shape[1]), dtype=torch.float32)
     launch(h, da, a, dh, sums)
-    return a, dh, sums.sum(0)
+    return a, dh, sums
 
 
 @cached_by_size
