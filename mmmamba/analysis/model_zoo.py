@@ -30,7 +30,7 @@ each route of a scan, of the whole model, at 224x224, 1280x800 (COCO), 2048x512 
 `tools/analysis_tools/get_flops.py` counts them. Where the authors count otherwise, the README of the family says how.
 """
 NOT_MEASURED = (
-    ' Throughput is not shown: it has not been measured with these models in one run. '
+    ' Throughput is not shown: it has not been measured with these models. '
     '`tools/analysis_tools/benchmark.py` measures it; its `benchmark.json`, kept in `docs/`, adds column and panel.'
 )
 
@@ -131,7 +131,45 @@ def read_throughput(file: Path) -> tuple[str, dict[str, float]]:
     return f'{result["device"]}, torch {result["torch"]}, {run}, {dtype}, batch {batch}', speeds[batch, run, dtype]
 
 
-def page(models: Sequence[Model], references: Sequence[Model], throughput: dict[str, float], device: str | None) -> str:
+def speeds(file: Path) -> str:
+    """What ``benchmark.json`` says of inference at 224x224, as Markdown: latency, throughput and memory by model.
+
+    A batch of 1 counts as the latency, a larger one as the throughput, in every way of running that was timed; memory
+    is that of the largest batch, run in the first of these ways.
+    """
+    result = json.loads(file.read_text())
+    rows = [row for row in result['rows'] if row['cell']['mode'] == 'inference' and row['cell']['size'] == [224, 224]]
+    cells = list(dict.fromkeys((row['cell']['batch'], row['cell']['run'], row['cell']['dtype']) for row in rows))
+    largest = max(batch for batch, _, _ in cells)
+    figures = {(row['model'], row['cell']['batch'], row['cell']['run'], row['cell']['dtype']): row for row in rows}
+    heads = [f'{run}, {dtype}, {"ms" if batch == 1 else f"img/s at {batch}"}' for batch, run, dtype in cells]
+    lines = [f'| model | {" | ".join(heads)} | peak MiB at {largest} |', '|---' * (len(heads) + 2) + '|']
+    for model in dict.fromkeys(row['model'] for row in rows):
+        found = [figures.get((model, *cell)) for cell in cells]
+        shown = [_speed(row, cell[0]) for row, cell in zip(found, cells, strict=True)]
+        peaks = [row['peak_mib'] for row in found if row and row['cell']['batch'] == largest and row['peak_mib']]
+        lines.append(f'| {model} | {" | ".join(shown)} | {f"{peaks[0]:.0f}" if peaks else "–"} |')
+    return (
+        f'## Speed\n\nInference at 224x224, measured by us on {result["device"]}, torch {result["torch"]}: '
+        'milliseconds of one image and images per second, medians, and the memory that PyTorch held. Eager runs of one '
+        'image measure the host, which was shared; a graph is the replay of a CUDA graph, without it. '
+        '`tools/analysis_tools/benchmark.py` measures all of it again.\n\n' + '\n'.join(lines) + '\n'
+    )
+
+
+def _speed(row: dict | None, batch: int) -> str:
+    if row is None or row['problem']:
+        return '–'
+    return f'{row["milliseconds"]:.2f}' if batch == 1 else f'{row["images_per_second"]:.0f}'
+
+
+def page(
+    models: Sequence[Model],
+    references: Sequence[Model],
+    throughput: dict[str, float],
+    device: str | None,
+    speed: str = '',
+) -> str:
     """The page as Markdown, with the figure beside it.
 
     Args:
@@ -139,11 +177,15 @@ def page(models: Sequence[Model], references: Sequence[Model], throughput: dict[
         references: those of other projects.
         throughput: images per second measured, by the benchmark's name.
         device: that it was measured on; None without measurement.
+        speed: what :func:`speeds` says.
     """
     against, measured = 'FLOPs', NOT_MEASURED
     if device:
         against = 'FLOPs and throughput'
-        measured = f' Throughput is our own measurement of inference at 224x224, all models in one run: {device}.'
+        measured = (
+            ' Throughput is our own measurement of inference at 224x224, all models on the same kind of machine: '
+            f'{device}.'
+        )
     caption = (
         f'Published top-1 accuracy on ImageNet-1k against {against}. FLOPs are our count for the models here, which '
         'have full marks, and published for the others, which have hollow ones. The area of a mark grows with the '
@@ -158,7 +200,7 @@ def page(models: Sequence[Model], references: Sequence[Model], throughput: dict[
             parts.append(f'## {title}\n\n' + '\n'.join(_table(ours, throughput)) + '\n')
             if others:
                 parts.append('Other models, for comparison:\n\n' + '\n'.join(_table(others, throughput)) + '\n')
-    return '\n'.join(parts)
+    return '\n'.join(parts + [speed] * bool(speed))
 
 
 def plot(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmmamba.analysis.model_zoo import Model, page, plot, read_models, read_references, read_throughput
+from mmmamba.analysis.model_zoo import Model, page, plot, read_models, read_references, read_throughput, speeds
 from mmmamba.engine import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -95,9 +95,33 @@ def test_throughput_is_ours_and_of_models_in_one_run(models, tmp_path):
     others = {row['model']: row for row in rows(text, '| family | model')}
     assert others['ConvNeXt-T']['our img/s'] == '8000'
     assert others['Swin-T']["authors' params"] == '28 M'
-    assert f'in one run: {device}.' in text
+    assert f'same kind of machine: {device}.' in text
     plot(models, references, speeds, device, tmp_path / 'zoo.png')
     assert (tmp_path / 'zoo.png').stat().st_size > 10_000
+
+
+def test_speed_is_a_row_for_each_model_and_a_column_for_each_way_it_was_timed(tmp_path):
+    def row(model, batch, run, milliseconds, problem=None, mode='inference'):
+        cell = dict(mode=mode, run=run, size=[224, 224], batch=batch, dtype='bf16')
+        names = ('milliseconds', 'images_per_second', 'peak_mib')
+        values = (None,) * 3 if problem else (milliseconds, batch * 1000 / milliseconds, batch * 10.0)
+        return dict(model=model, cell=cell, problem=problem, **dict(zip(names, values, strict=True)))
+
+    result = dict(device='H100', torch='2.14', rows=[
+        row('A:tiny', 1, 'eager', 4.0), row('A:tiny', 100, 'eager', 20.0), row('A:tiny', 100, 'graph', 10.0),
+        row('B:tiny', 1, 'eager', 5.0), row('B:tiny', 100, 'eager', 50.0, problem='failed: no'),
+        row('B:tiny', 100, 'eager', 1.0, mode='training'),
+    ])  # fmt: skip
+    (tmp_path / 'benchmark.json').write_text(json.dumps(result))
+    a, b = rows(speeds(tmp_path / 'benchmark.json'), '| model |')
+    assert a == {
+        'model': 'A:tiny',
+        'eager, bf16, ms': '4.00',
+        'eager, bf16, img/s at 100': '5000',
+        'graph, bf16, img/s at 100': '10000',
+        'peak MiB at 100': '1000',
+    }
+    assert list(b.values()) == ['B:tiny', '5.00', '–', '–', '–']
 
 
 def test_a_benchmark_without_the_size_of_the_page_is_refused(tmp_path):

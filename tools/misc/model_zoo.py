@@ -6,7 +6,7 @@ from pathlib import Path
 import mmmamba  # noqa: F401 - before torch and mmcv: it readies OpenMP and mmcv's ops
 
 # isort: split
-from mmmamba.analysis.model_zoo import page, plot, read_models, read_references, read_throughput
+from mmmamba.analysis.model_zoo import page, plot, read_models, read_references, read_throughput, speeds
 from mmmamba.engine import UserError, one_line_errors
 
 ROOT = Path(__file__).parents[2]
@@ -34,10 +34,11 @@ def main() -> None:
             if not file.is_file():
                 raise UserError(f'{str(file)!r} does not exist; --root, --references and --benchmark say where to look')
         device, throughput = read_throughput(args.benchmark) if args.benchmark else (None, {})
+        speed = speeds(args.benchmark) if args.benchmark else ''
         models = read_models(args.root, find_speeds=bool(throughput))
         references = read_references(args.references)
         args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / 'model_zoo.md').write_text(page(models, references, throughput, device))
+        (args.out / 'model_zoo.md').write_text(page(models, references, throughput, device, speed))
         plot(models, references, throughput, device, args.out / 'model_zoo.png')
         print(f'{args.out / "model_zoo.md"}: {len(models)} models of {len({m.family for m in models})} families')
 
