@@ -259,7 +259,24 @@ def _run_no_pickled_code(checkpoint: Any) -> None:
     checkpoint._safe_torch_load = load
 
 
+def _know_published_layouts(weight_init: Any) -> None:
+    """mmengine's ``Pretrained`` only warns where no name fits, as in any authors' file; our models ask ours instead."""
+    load = weight_init.PretrainedInit.__call__
+
+    @functools.wraps(load)
+    def load_or_pass_on(self, module):
+        from mmmamba.checkpoints.pretrained import Pretrained, is_around_ours
+
+        if is_around_ours(module):
+            Pretrained(self.checkpoint, prefix=self.prefix)(module)
+        else:
+            load(self, module)
+
+    weight_init.PretrainedInit.__call__ = load_or_pass_on
+
+
 MENDS = {
+    'mmengine.model.weight_init': _know_published_layouts,
     'mmengine.runner.checkpoint': _run_no_pickled_code,
     'mmengine.config.utils': _find_mmseg_configs,
     'mmpretrain.utils.dependency': _leave_multimodal_out,

@@ -17,15 +17,19 @@ def published(tmp_path):
     return tmp_path / 'vssm.pth', model
 
 
-def pretrained(path):
-    return dict(type='mmmamba.Pretrained', checkpoint=str(path))
+def pretrained(path, kind='mmmamba.Pretrained', **options):
+    return dict(type=kind, checkpoint=str(path), **options)
 
 
+every_kind = pytest.mark.parametrize('kind', ['mmmamba.Pretrained', 'Pretrained'])  # ours, and mmengine's name
+
+
+@every_kind
 @pytest.mark.parametrize('library', ['mmmamba', 'mmdet', 'mmseg', 'mmpretrain'])
-def test_a_config_starts_a_backbone_from_published_weights(published, library):
+def test_a_config_starts_a_backbone_from_published_weights(published, library, kind):
     path, model = published
     registry = MODELS if library == 'mmmamba' else __import__(f'{library}.registry').registry.MODELS
-    config = dict(type='mmmamba.VMamba', arch=small_arch(), out_indices=(3,), init_cfg=pretrained(path))
+    config = dict(type='mmmamba.VMamba', arch=small_arch(), out_indices=(3,), init_cfg=pretrained(path, kind))
     found = registry.build(config)
     assert not same_weights(found, model.backbone)
     found.init_weights()
@@ -41,14 +45,15 @@ def test_a_classifier_starts_its_backbone_and_keeps_its_fresh_head(published):
     assert found.head.fc.weight.std() < 0.1  # the head's own initializer ran
 
 
-def test_a_whole_model_starts_from_a_whole_file(published):
+@every_kind
+def test_a_whole_model_starts_from_a_whole_file(published, kind):
     path, model = published
     config = dict(
         type='mmpretrain.ImageClassifier',
         backbone=dict(type='mmmamba.VMamba', arch=small_arch(), out_indices=(3,)),
         neck=dict(type='mmpretrain.GlobalAveragePooling'),
         head=dict(type='mmpretrain.LinearClsHead', num_classes=7, in_channels=64),
-        init_cfg=pretrained(path),
+        init_cfg=pretrained(path, kind),
     )
     found = MODELS.build(config)
     found.init_weights()
@@ -76,9 +81,34 @@ def test_a_second_initialisation_does_not_load_again(published):
     assert found.out_norms['3'].bias.eq(5).all()
 
 
-def test_a_checkpoint_that_does_not_fit_is_an_error(published):
+@every_kind
+def test_a_prefix_chooses_one_of_the_models_in_a_file(tmp_path, kind):
+    student, teacher = backbone(seed=1), backbone(seed=2)
+    weights = {
+        f'{name}.{key}': w for name, m in (('student', student), ('teacher', teacher)) for key, w in export(m).items()
+    }
+    torch.save(dict(state_dict=weights), tmp_path / 'w.pth')
+    found = backbone(init_cfg=pretrained(tmp_path / 'w.pth', kind, prefix='teacher.'))
+    found.init_weights()
+    assert same_weights(found, teacher)
+    wrong = backbone(init_cfg=pretrained(tmp_path / 'w.pth', kind, prefix='backbone.'))
+    with pytest.raises(CheckpointError, match=r"no names that start with 'backbone.', but student.patch_embed"):
+        wrong.init_weights()
+
+
+def test_a_model_without_a_backbone_of_ours_is_left_to_mmengine(tmp_path):
+    config = dict(type='mmpretrain.ResNet', depth=18)
+    model = MODELS.build(config)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'w.pth')
+    found = MODELS.build({**config, 'init_cfg': pretrained(tmp_path / 'w.pth', 'Pretrained')})
+    found.init_weights()
+    assert same_weights(found, model)
+
+
+@every_kind
+def test_a_checkpoint_that_does_not_fit_is_an_error(published, kind):
     path, _ = published
-    found = backbone(small_arch(d_state=2), init_cfg=pretrained(path))
+    found = backbone(small_arch(d_state=2), init_cfg=pretrained(path, kind))
     with pytest.raises(CheckpointError, match=r"vssm.pth' does not fit this VMamba.*set arch=dict\("):
         found.init_weights()
 
