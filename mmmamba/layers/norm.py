@@ -22,7 +22,7 @@ class LayerNorm(nn.LayerNorm):
         self.narrow = narrow
 
     def forward(self, x: Tensor) -> Tensor:
-        return layer_norm(x, self.weight, self.bias, self.eps, dtype=_dtype_behind(x, self.narrow))
+        return layer_norm(x, self.weight, self.bias, self.eps, dtype=_dtype_behind(x, self.weight, self.narrow))
 
 
 class RMSNorm(nn.Module):
@@ -42,13 +42,13 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         wide = torch.promote_types(x.dtype, torch.float32)
         y = F.rms_norm(x.to(wide), self.weight.shape, self.weight.to(wide), self.eps)
-        return y.to(_dtype_behind(x, self.narrow))
+        return y.to(_dtype_behind(x, self.weight, self.narrow))
 
 
-def _dtype_behind(x: Tensor, narrow: bool) -> torch.dtype:
-    """The dtype that a norm of ``x`` writes."""
+def _dtype_behind(x: Tensor, weight: Tensor, narrow: bool) -> torch.dtype:
+    """The dtype that a norm of ``x`` writes: of a residual stream in fp32 between layers in half precision, theirs."""
     if not torch.is_autocast_enabled(x.device.type):
-        return x.dtype
+        return min(x.dtype, weight.dtype, key=lambda dtype: dtype.itemsize)
     return torch.get_autocast_dtype(x.device.type) if narrow else torch.promote_types(x.dtype, torch.float32)
 
 

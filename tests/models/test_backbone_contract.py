@@ -180,6 +180,26 @@ def test_autocast_gives_finite_maps_and_gradients(name):
 
 
 @every_backbone
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+def test_a_model_in_half_precision_gives_maps_and_gradients_of_its_dtype(name, dtype):
+    """Without autocast, as FSDP and DeepSpeed run it."""
+    model = build(name).train().to(dtype)
+    outs = model(image().to(dtype))
+    assert all(out.dtype == dtype and out.isfinite().all() for out in outs)
+    sum(out.float().square().mean() for out in outs).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@every_backbone
+@pytest.mark.filterwarnings('ignore')  # of the tracer: sizes become constants, as they should
+def test_a_traced_backbone_gives_the_same_maps(name):
+    model = build(name).eval()
+    traced = torch.jit.trace(model, image(), check_trace=False)
+    with torch.no_grad():
+        torch.testing.assert_close(traced(image()), model(image()), rtol=1e-4, atol=1e-5)
+
+
+@every_backbone
 def test_out_indices_choose_maps_in_order_of_depth_and_are_not_written_to(name):
     indices = CASES[name].out_indices
     wanted = [indices[-1], indices[0]]

@@ -220,7 +220,7 @@ class RSMamba(PlainBackbone):
 @cached_tables
 def fixed_tables(layer: int, paths: int, length: int, device: torch.device) -> Tensor:
     """(paths, length) int64: the token at each step of a layer's paths in evaluation; a layer keeps its shuffle."""
-    return _tables(paths, torch.from_numpy(np.random.RandomState(layer).permutation(length)).to(device))
+    return _tables(paths, torch.from_numpy(np.random.RandomState(layer).permutation(int(length))).to(device))
 
 
 def _tables(paths: int, shuffled: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ class FrequencyMix(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         wide = x.to(torch.promote_types(x.dtype, torch.float32))  # there is no FFT of other lengths in half precision
         spectrum = torch.fft.fft2(wide, norm='ortho').abs()
-        return self.proj(self.scales[0] * wide + self.scales[1] * spectrum)
+        return self.proj((self.scales[0] * wide + self.scales[1] * spectrum).to(x.dtype))
 
 
 @MODELS.register_module()
