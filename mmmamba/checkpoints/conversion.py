@@ -103,7 +103,7 @@ def _is_built(result: Conversion, weights: Mapping[str, Tensor]) -> bool:
     ours = ours if _has_backbone(ours) else backbone_prefixed(ours)
     try:
         with torch.device('meta'):
-            backbone = MODELS.build(dict(type=result.family.backbone, arch=result.arch, out_indices=(-1,)))
+            backbone = MODELS.build(dict(type=f'mmmamba.{result.family.backbone}', arch=result.arch, out_indices=(-1,)))
     except (TypeError, ValueError):
         return False
     names = {name for name in split_backbone(ours)[0] if not name.startswith('out_norms.')}

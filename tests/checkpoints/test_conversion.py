@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from vmamba_files import backbone, classifier, same_weights
+from mmengine.registry import DefaultScope
+from vmamba_files import backbone, classifier, same_weights, small_arch
 
 from mmmamba.checkpoints import CheckpointError, conversion, convert, export, load_file, load_weights
 from mmmamba.checkpoints.conformance import read_cases
@@ -59,6 +60,12 @@ def test_a_detector_keeps_what_is_around_its_backbone():
 def test_the_architecture_is_told():
     text = str(convert(export(backbone('tiny_s1l8'))))
     assert text == "VMamba 'tiny_s1l8', 280 tensors, layout: ours"
+
+
+def test_a_family_with_names_alike_is_told_apart_in_any_scope():
+    published = export(backbone(small_arch('v0_tiny')))
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        assert convert(published).family is VMAMBA
 
 
 @pytest.mark.parametrize('entry', ['model_ema', 'state_dict_ema'])
