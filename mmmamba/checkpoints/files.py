@@ -28,6 +28,8 @@ from mmmamba.errors import UserError
 WEIGHT_ENTRIES = ('model', 'state_dict')
 # Their moving average, where one stands beside them. mmengine stores the average as ``state_dict`` itself.
 AVERAGE_ENTRIES = ('model_ema', 'state_dict_ema')
+# What models are wrapped in, from the outside: DataParallel, and the classes of a model hub (MambaVision's there).
+WRAPPERS = ('module.', 'model.')
 SAFETENSORS_DTYPES = {
     'F64': torch.float64, 'F32': torch.float32, 'F16': torch.float16, 'BF16': torch.bfloat16, 'I64': torch.int64,
     'I32': torch.int32, 'I16': torch.int16, 'I8': torch.int8, 'U8': torch.uint8, 'BOOL': torch.bool,
@@ -38,13 +40,15 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be read, or does not fit the model; the message says what to do."""
 
 
-def load_file(path: str | Path, map_location: str | torch.device = 'cpu') -> dict:
-    """Read a checkpoint file; nothing in it is executed.
+def load_file(path: str | Path, map_location: str | torch.device = 'cpu', *, weights_only: bool = True) -> dict:
+    """Read a checkpoint file; nothing in it is executed, unless that is asked for.
 
     Args:
         path: a ``torch.save`` or ``.safetensors`` file, the http(s) address of one, which is downloaded once into
             torch.hub's cache, or the work directory of a run, whose latest checkpoint is taken.
         map_location: where the tensors go, as for ``torch.load``.
+        weights_only: False reads a pickle with whatever objects it holds, which runs their code: only of a file that
+            you trust.
 
     Returns:
         What the file holds. Log histories come back as mmengine's ``HistoryBuffer``, yacs configs as plain dicts.
@@ -59,15 +63,18 @@ def load_file(path: str | Path, map_location: str | torch.device = 'cpu') -> dic
         raise CheckpointError(
             f'checkpoint {str(path)!r} does not exist; give the path or http(s) address of a file, or a work directory'
         )
-    read = _read_safetensors if path.suffix == '.safetensors' else read_torch
-    checkpoint = read(path, map_location)
+    checkpoint = (
+        _read_safetensors(path, map_location)
+        if path.suffix == '.safetensors'
+        else read_torch(path, map_location, weights_only=weights_only)
+    )
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f'checkpoint {str(path)!r} holds a {type(checkpoint).__name__}, not a dict of weights')
     return dict(checkpoint)
 
 
 def unwrap(checkpoint: Mapping, *, ema: bool = False) -> dict[str, Tensor]:
-    """The weights of a checkpoint: its entry ``model``, else ``state_dict``, else itself; without ``module.`` prefixes.
+    """The weights of a checkpoint: its entry ``model``, else ``state_dict``, else itself; without ``WRAPPERS`` before.
 
     The copies that mmcv 1 keeps of averaged weights, ``ema_backbone_layers_0_...``, are left out.
 
@@ -97,8 +104,9 @@ def unwrap(checkpoint: Mapping, *, ema: bool = False) -> dict[str, Tensor]:
             f'no weights in this checkpoint: its entries are {sorted(map(str, checkpoint))[:8]}; '
             f'expected one of {WEIGHT_ENTRIES} or names with tensors{hint}'
         )
-    while all(name.startswith('module.') for name in weights):  # DataParallel, sometimes twice
-        weights = {name.removeprefix('module.'): value for name, value in weights.items()}
+    for prefix in WRAPPERS:
+        while all(name.startswith(prefix) for name in weights):  # sometimes twice
+            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
     # PlainMamba's kind of file: when mmcv 1 saves, the average is under the name itself, what was averaged beside it.
     copies = {f'ema_{name.replace(".", "_")}' for name in weights}
     return {name: value for name, value in weights.items() if name not in copies}
@@ -151,19 +159,20 @@ def _tensor_at(content: bytearray, start: int, dtype: str, shape: list[int], dat
     return torch.frombuffer(content, dtype=kind, count=count, offset=start + first).clone().view(shape)
 
 
-def read_torch(path: Path | BinaryIO, map_location: str | torch.device | None) -> object:
-    """What ``torch.save`` wrote; nothing in it is executed.
+def read_torch(path: Path | BinaryIO, map_location: str | torch.device | None, *, weights_only: bool = True) -> object:
+    """What ``torch.save`` wrote; nothing in it is executed, unless that is asked for.
 
     Args:
         path: the file, or what reads like one.
         map_location: where the tensors go, as for ``torch.load``.
+        weights_only: as in :func:`load_file`.
 
     Raises:
         CheckpointError: if it is damaged, no such file, or holds objects outside the allow list.
     """
     try:
         with _allow_list():
-            return torch.load(path, map_location=map_location, weights_only=True)
+            return torch.load(path, map_location=map_location, weights_only=weights_only)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, str(error))) from None
     except Exception as error:  # a damaged pickle raises whatever its opcodes run into
@@ -182,8 +191,8 @@ def _refusal(path: Path | BinaryIO, reason: str) -> str:
         )
     return (
         f'checkpoint {str(path)!r} holds {refused[1]!r}, which is not on the allow list: reading it could run code; '
-        'if you trust the file, save its weights alone: '
-        "torch.save({'model': checkpoint['model']}, path), or allow that class: torch.serialization.add_safe_globals"
+        'if you trust the file, convert it with tools/model_converters/convert_checkpoint.py --trust, or allow that '
+        'class: torch.serialization.add_safe_globals'
     )
 
 

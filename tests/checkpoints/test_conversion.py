@@ -135,6 +135,15 @@ def test_the_tool_writes_files_that_go_both_ways(tmp_path, monkeypatch, capsys):
         run_tool(monkeypatch, theirs, back)
 
 
+def test_the_tool_reads_other_objects_only_where_the_file_is_trusted(tmp_path, monkeypatch):
+    path, out = tmp_path / 'w.pth', tmp_path / 'out.pth'
+    torch.save(dict(model=export(classifier()), epochs=range(300)), path)
+    with pytest.raises(SystemExit, match=r"range', which is not on the allow list.*convert_checkpoint.py --trust"):
+        run_tool(monkeypatch, path, out)
+    run_tool(monkeypatch, path, out, '--trust')
+    assert same_values(load_file(out)['state_dict'], classifier().state_dict())
+
+
 CASES = {case.name: case for case in read_cases(Path(__file__).parents[1] / 'data' / 'conformance')}
 
 

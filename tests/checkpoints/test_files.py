@@ -284,11 +284,14 @@ def test_the_hostile_files_of_these_tests_would_run(tmp_path):
 
 def test_a_refused_class_is_named_with_the_remedy(tmp_path):
     path = save(dict(model=WEIGHTS, args=Runs(os.system, 'true')), tmp_path / 'w.pth')
-    message = (
-        rf"holds '{os.system.__module__}\.system', which is not on the allow list.*save its weights alone: torch\.save"
-    )
+    message = rf"holds '{os.system.__module__}\.system', which is not on the allow list.*convert_checkpoint\.py --trust"
     with pytest.raises(CheckpointError, match=message):
         load_file(path)
+
+
+def test_a_file_that_the_user_trusts_is_read_with_all_it_holds(tmp_path):
+    path = save(dict(model=WEIGHTS, r=range(3)), tmp_path / 'w.pth')
+    assert load_file(path, weights_only=False)['r'] == range(3)
 
 
 def test_a_class_that_the_user_allowed_is_read(tmp_path):
@@ -374,6 +377,8 @@ WRAPPERS = {
     'copies of mmcv 1': lambda w: dict(
         state_dict={**w, **{f'ema_{name.replace(".", "_")}': torch.zeros_like(value) for name, value in w.items()}}
     ),
+    'model.': lambda w: {f'model.{name}': value for name, value in w.items()},
+    'module.model.': lambda w: dict(model={f'module.model.{name}': value for name, value in w.items()}),
     'module.module.': lambda w: dict(state_dict={f'module.module.{name}': value for name, value in w.items()}),
 }
 

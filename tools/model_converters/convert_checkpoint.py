@@ -25,6 +25,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='file to write')
     parser.add_argument('--family', choices=[family.name for family in FAMILIES], help='default: found out')
     parser.add_argument('--ema', action='store_true', help='take the moving average that stands beside the weights')
+    parser.add_argument(
+        '--trust', action='store_true', help='read objects that are not weights as well, which runs the code they hold'
+    )
     return parser.parse_args()
 
 
@@ -34,7 +37,7 @@ def main() -> None:
     if out.exists():
         sys.exit(f'error: {args.out!r} exists; name a new file')
     with one_line_errors():
-        result = convert(load_file(args.checkpoint), family=args.family, ema=args.ema)
+        result = convert(load_file(args.checkpoint, weights_only=not args.trust), family=args.family, ema=args.ema)
         out.parent.mkdir(parents=True, exist_ok=True)
         torch.save({ENTRY[result.layout]: result.weights}, out)
         print(f'{out}: {result}')
