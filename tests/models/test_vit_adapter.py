@@ -77,6 +77,15 @@ def test_autocast_gives_finite_maps_and_gradients(name):
 
 
 @every_plain_backbone
+def test_an_adapter_in_half_precision_gives_maps_and_gradients_of_its_dtype(name):
+    model = build(name).train().bfloat16()
+    outs = model(image().bfloat16())
+    assert all(out.dtype == torch.bfloat16 for out in outs)
+    sum(out.float().square().mean() for out in outs).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@every_plain_backbone
 def test_without_injection_the_trunk_is_the_backbone(name):
     model, alone = build(name).eval(), MODELS.build(inner(name)).eval()
     alone.out_norms = torch.nn.ModuleDict({key: torch.nn.Identity() for key in alone.out_norms})

@@ -223,6 +223,7 @@ class ViTAdapter(BaseModule):
         for x, norm, stride in zip((first, *rest), self.out_norms, STRIDES, strict=True):
             x = x + F.interpolate(trunk, x.shape[2:], mode='bilinear', align_corners=False)
             height, width = (-(-side // stride) for side in image.shape[2:])
+            x = x.to(norm.weight.dtype)  # in half precision some trunks have a residual stream in fp32
             outs.append(norm(x)[:, :, :height, :width])
         return tuple(outs)
 
