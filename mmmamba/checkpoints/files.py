@@ -28,8 +28,8 @@ from mmmamba.errors import UserError
 WEIGHT_ENTRIES = ('model', 'state_dict')
 # Their moving average, where one stands beside them. mmengine stores the average as ``state_dict`` itself.
 AVERAGE_ENTRIES = ('model_ema', 'state_dict_ema')
-# What models are wrapped in, from the outside: DataParallel, and the classes of a model hub (MambaVision's there).
-WRAPPERS = ('module.', 'model.')
+# What models are wrapped in: DataParallel, torch.compile, the classes of a model hub (MambaVision's there).
+WRAPPERS = ('module.', '_orig_mod.', 'model.')
 SAFETENSORS_DTYPES = {
     'F64': torch.float64, 'F32': torch.float32, 'F16': torch.float16, 'BF16': torch.bfloat16, 'I64': torch.int64,
     'I32': torch.int32, 'I16': torch.int16, 'I8': torch.int8, 'U8': torch.uint8, 'BOOL': torch.bool,
@@ -104,9 +104,8 @@ def unwrap(checkpoint: Mapping, *, ema: bool = False) -> dict[str, Tensor]:
             f'no weights in this checkpoint: its entries are {sorted(map(str, checkpoint))[:8]}; '
             f'expected one of {WEIGHT_ENTRIES} or names with tensors{hint}'
         )
-    for prefix in WRAPPERS:
-        while all(name.startswith(prefix) for name in weights):  # sometimes twice
-            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    while prefix := next((p for p in WRAPPERS if all(name.startswith(p) for name in weights)), None):  # some are two
+        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
     # PlainMamba's kind of file: when mmcv 1 saves, the average is under the name itself, what was averaged beside it.
     copies = {f'ema_{name.replace(".", "_")}' for name in weights}
     return {name: value for name, value in weights.items() if name not in copies}

@@ -378,6 +378,7 @@ WRAPPERS = {
         state_dict={**w, **{f'ema_{name.replace(".", "_")}': torch.zeros_like(value) for name, value in w.items()}}
     ),
     'model.': lambda w: {f'model.{name}': value for name, value in w.items()},
+    '_orig_mod.module.': lambda w: dict(model={f'_orig_mod.module.{name}': value for name, value in w.items()}),
     'module.model.': lambda w: dict(model={f'module.model.{name}': value for name, value in w.items()}),
     'module.module.': lambda w: dict(state_dict={f'module.module.{name}': value for name, value in w.items()}),
 }
