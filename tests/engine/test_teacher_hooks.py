@@ -1,6 +1,7 @@
 """The hooks that give a model its teacher."""
 
 from importlib.util import find_spec
+from itertools import count
 
 import pytest
 import torch
@@ -22,8 +23,11 @@ EMA = dict(type='EMAHook', momentum=0.1)
 
 @pytest.fixture
 def runner(config, tmp_path):
+    names = count()  # runs of one name that begin within a second would share their log
+
     def build(hooks, options=TAUGHT, **more):
         options = {'work_dir': str(tmp_path / 'run'), 'custom_hooks': hooks, **options, **more}
+        options['experiment_name'] = f'{tmp_path.name}_{next(names)}'
         return Runner.from_cfg(load_config(config, options))
 
     return build

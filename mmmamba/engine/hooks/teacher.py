@@ -31,7 +31,7 @@ class TeacherHook(Hook):
         try:
             teacher = MODELS.build(self.teacher)
             teacher.init_weights()
-        except (ImportError, OSError) as error:
+        except (ImportError, OSError, UserError) as error:
             raise UserError(f'the teacher cannot be built of {dict(self.teacher)}: {error}') from error
         model = pupil(runner)
         model.learn_from(teacher.to(next(model.parameters()).device))
