@@ -261,18 +261,26 @@ def _run_no_pickled_code(checkpoint: Any) -> None:
 
 def _know_published_layouts(weight_init: Any) -> None:
     """mmengine's ``Pretrained`` only warns where no name fits, as in any authors' file; our models ask ours instead."""
-    load = weight_init.PretrainedInit.__call__
+    pretrained = weight_init.PretrainedInit
+    init, load = pretrained.__init__, pretrained.__call__
+
+    @functools.wraps(init)
+    def init_with_average(self, *args, ema=False, **kwargs):
+        init(self, *args, **kwargs)
+        self.ema = ema
 
     @functools.wraps(load)
     def load_or_pass_on(self, module):
         from mmmamba.checkpoints.pretrained import Pretrained, is_around_ours
 
         if is_around_ours(module):
-            Pretrained(self.checkpoint, prefix=self.prefix)(module)
+            Pretrained(self.checkpoint, self.prefix, self.ema)(module)
+        elif self.ema:
+            raise ValueError(f"init_cfg: ema=True is for mmmamba's backbones and models around one, not {type(module)}")
         else:
             load(self, module)
 
-    weight_init.PretrainedInit.__call__ = load_or_pass_on
+    pretrained.__init__, pretrained.__call__ = init_with_average, load_or_pass_on
 
 
 MENDS = {

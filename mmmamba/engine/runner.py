@@ -46,6 +46,8 @@ class Runner(SafeRun, MMEngineRunner):
     def load_checkpoint(self, filename: str, map_location: str | torch.device = 'cpu') -> dict:
         """Load weights, the authors' or ours, complete or an error, without running code that a file may hold.
 
+        With ``load_ema = True`` in the config, of a file that is not resumed, the moving average beside them.
+
         Args:
             filename: path or address.
             map_location: where the tensors go.
@@ -58,7 +60,8 @@ class Runner(SafeRun, MMEngineRunner):
         """
         model = unwrap_model(self.model)
         checkpoint = load_file(filename, map_location)
-        checkpoint['state_dict'], report = fit_weights(model, checkpoint, f'checkpoint {filename!r}')
+        ema = self.cfg.get('load_ema', False) and not self._resume
+        checkpoint['state_dict'], report = fit_weights(model, checkpoint, f'checkpoint {filename!r}', ema=ema)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)  # EMA swaps the averaged weights in or out
         model.load_state_dict(checkpoint['state_dict'], strict=True)
         self._has_loaded = True

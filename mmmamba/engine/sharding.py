@@ -123,7 +123,7 @@ class FlexibleRunner(SafeRun, MMEngineFlexibleRunner):
             self.model._is_init = True  # mmengine would initialize it over the weights
 
     def load_checkpoint(self, filename: str) -> None:
-        """Load weights, the authors' or ours, complete or an error.
+        """Load weights, the authors' or ours, complete or an error; with ``load_ema = True``, their moving average.
 
         Args:
             filename: path or address.
@@ -131,7 +131,8 @@ class FlexibleRunner(SafeRun, MMEngineFlexibleRunner):
         Raises:
             CheckpointError: if the file cannot be read or does not fit the model.
         """
-        weights, report = fit_weights(self.model, load_file(filename), f'checkpoint {filename!r}')
+        ema = self.cfg.get('load_ema', False)
+        weights, report = fit_weights(self.model, load_file(filename), f'checkpoint {filename!r}', ema=ema)
         self.model.load_state_dict(weights, strict=True)
         self._has_loaded = True
         self.logger.info(f'loaded {filename}: {report}')

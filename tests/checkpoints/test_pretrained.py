@@ -96,6 +96,16 @@ def test_a_prefix_chooses_one_of_the_models_in_a_file(tmp_path, kind):
         wrong.init_weights()
 
 
+@every_kind
+def test_the_moving_average_is_taken_where_it_is_asked_for(tmp_path, kind):
+    model, average = backbone(seed=1), backbone(seed=2)
+    torch.save(dict(model=export(model), model_ema=export(average)), tmp_path / 'w.pth')
+    for options, expected in ((dict(), model), (dict(ema=True), average)):
+        found = backbone(init_cfg=pretrained(tmp_path / 'w.pth', kind, **options))
+        found.init_weights()
+        assert same_weights(found, expected)
+
+
 def test_a_model_without_a_backbone_of_ours_is_left_to_mmengine(tmp_path):
     config = dict(type='mmpretrain.ResNet', depth=18)
     model = MODELS.build(config)
@@ -103,6 +113,9 @@ def test_a_model_without_a_backbone_of_ours_is_left_to_mmengine(tmp_path):
     found = MODELS.build({**config, 'init_cfg': pretrained(tmp_path / 'w.pth', 'Pretrained')})
     found.init_weights()
     assert same_weights(found, model)
+    averaged = MODELS.build({**config, 'init_cfg': pretrained(tmp_path / 'w.pth', 'Pretrained', ema=True)})
+    with pytest.raises(ValueError, match=r"ema=True is for mmmamba's backbones .* not <class 'mmpretrain.*ResNet'>"):
+        averaged.init_weights()
 
 
 @every_kind

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from mmmamba.checkpoints import CheckpointError, load_file
-from mmmamba.engine import ConfigOptions, UserError, evaluate, train
+from mmmamba.checkpoints import CheckpointError, export, load_file
+from mmmamba.engine import ConfigOptions, Runner, UserError, evaluate, train
+from mmmamba.engine.config import load_config
 from mmmamba.engine.fp32_losses import compute_losses_in_fp32
 
 pytestmark = pytest.mark.usefixtures('no_formatting')
@@ -79,6 +80,23 @@ def test_an_iteration_based_run_resumes_to_the_same_weights(config, tmp_path):
     whole, resumed = _weights(tmp_path / 'whole/iter_6.pth'), _weights(tmp_path / 'cut/iter_6.pth')
     for name, expected in whole.items():
         torch.testing.assert_close(resumed[name], expected, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize('load_ema', [False, True])
+def test_of_an_authors_file_the_moving_average_is_taken_where_it_is_asked_for(config, tmp_path, load_ema):
+    path, options = tmp_path / 'w.pth', {'work_dir': str(tmp_path / 'run'), 'load_ema': load_ema, 'custom_hooks': []}
+    runner = Runner.from_cfg(load_config(config, {'load_from': str(path), **options}))
+    plain = export(runner.model)
+    average = {name: value + 1 for name, value in plain.items()}
+    torch.save(dict(model=plain, model_ema=average), path)
+    runner.load_or_resume()
+    found, expected = export(runner.model), average if load_ema else plain
+    assert all(torch.equal(found[name], expected[name]) for name in plain)
+
+
+def test_a_run_that_began_with_a_moving_average_resumes(config, trained):
+    train(config, work_dir=str(trained), resume='auto', options={'train_cfg.max_epochs': 2, 'load_ema': True})
+    assert (trained / 'epoch_2.pth').is_file()
 
 
 def test_resume_without_a_checkpoint_starts_at_the_beginning(config, tmp_path):
