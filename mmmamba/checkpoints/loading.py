@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mmmamba.checkpoints.families import FAMILIES, backbone_of, family_of, image_family_of
+from mmmamba.checkpoints.family import Family
 from mmmamba.checkpoints.files import CheckpointError, load_file, unwrap
 from mmmamba.checkpoints.inflation import inflate
 from mmmamba.checkpoints.key_map import shortened
@@ -218,9 +219,10 @@ def _check_fit(
     found = (('missing', missing), ('not expected', unexpected), ('of another shape', reshaped))
     differences = [f'{len(names)} are {what} ({shortened(names, 3)})' for what, names in found if names]
     if differences:
+        apart = {*missing, *unexpected, *(name for name in own if _reshaped(name, own, weights))}
         raise CheckpointError(
             f'{origin} does not fit this {type(model).__name__} of {len(own)} tensors: {"; ".join(differences)}.'
-            f'{_advice(model, own, weights, missing)}'
+            f'{_advice(model, own, weights, apart)}'
         )
 
 
@@ -228,7 +230,14 @@ def _reshaped(name: str, own: Mapping[str, Tensor], weights: Mapping[str, Tensor
     return name in weights and weights[name].shape != own[name].shape
 
 
-def _advice(model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, Tensor], missing: list[str]) -> str:
+def _allowed_apart(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], family: Family | None) -> set[str]:
+    """Names of a whole model in which its backbone alone may differ: output norms, and the channels of the stem."""
+    norms = {name for name in (*own, *weights) if name.startswith('backbone.out_norms.')}
+    stems = {f'backbone.{stem}' for stem in (family.stems if family else ())}
+    return norms | stems
+
+
+def _advice(model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, Tensor], apart: set[str]) -> str:
     """What to do about a checkpoint that does not fit, as far as names and shapes tell."""
     family = family_of(model)
     is_backbone = backbone_of(model) is model
@@ -263,7 +272,9 @@ def _advice(model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, T
             f' Its {count} position embeddings, extra tokens included, are of a grid that is not square, which nothing '
             'tells: build the model with the img_size that they were learned for; images of any size can be run.'
         )
-    if missing and not any(name.startswith('backbone.') for name in missing) and not is_backbone:
+    if not is_backbone and not any(
+        name.startswith('backbone.') for name in apart - _allowed_apart(own, weights, family)
+    ):
         return (
             ' Its backbone fits; to start from that alone, give the backbone '
             "init_cfg=dict(type='mmmamba.Pretrained', checkpoint=...), or load_weights(model.backbone, ...)."

@@ -136,12 +136,17 @@ def test_a_stem_for_more_channels_repeats_its_filters_at_the_same_size():
 
 def test_a_whole_model_makes_no_allowances():
     weights = export(classifier())
-    with pytest.raises(CheckpointError, match=r'1 are of another shape \(backbone.patch_embed.conv1.weight'):
+    remedy = 'Its backbone fits; to start from that alone, give the backbone init_cfg'
+    with pytest.raises(
+        CheckpointError, match=rf'1 are of another shape \(backbone.patch_embed.conv1.weight.* {remedy}'
+    ):
         load_weights(classifier(in_channels=1), weights)
     with pytest.raises(
-        CheckpointError, match=r'2 are of another shape \(head.fc.weight \(7, 64\) instead of \(9, 64\)'
+        CheckpointError, match=rf'2 are of another shape \(head.fc.weight \(7, 64\) instead of \(9, 64\).* {remedy}'
     ):
         load_weights(classifier(num_classes=9), weights)
+    with pytest.raises(CheckpointError, match=rf'8 are missing .* 2 are not expected \(head.fc.weight.* {remedy}'):
+        load_weights(Detector(1), weights)
 
 
 # Refused.
