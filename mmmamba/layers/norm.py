@@ -48,7 +48,7 @@ class RMSNorm(nn.Module):
 def _dtype_behind(x: Tensor, weight: Tensor, narrow: bool) -> torch.dtype:
     """The dtype that a norm of ``x`` writes: of a residual stream in fp32 between layers in half precision, theirs."""
     if not torch.is_autocast_enabled(x.device.type):
-        return min(x.dtype, weight.dtype, key=lambda dtype: dtype.itemsize)
+        return weight.dtype if x.dtype == torch.float32 else x.dtype
     return torch.get_autocast_dtype(x.device.type) if narrow else torch.promote_types(x.dtype, torch.float32)
 
 
