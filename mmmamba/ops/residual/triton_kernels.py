@@ -115,7 +115,7 @@ def gelu_backward_kernel(
 
 
 def gelu_backward(h: Tensor, da: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """For ``a = gelu(h)``, erf form, contiguous (M, N): ``a``, the gradient of ``h``, shares (S, N) of the sum of that."""
+    """For ``a = gelu(h)``, erf form, contiguous (M, N): ``a``, the gradient of ``h``, shares (S, N) of its sum."""
     a, dh = torch.empty_like(h), torch.empty_like(h)
     launch, shares = _gelu_backward_launch(*h.shape)
     sums = h.new_empty((shares, h.shape[1]), dtype=torch.float32)
