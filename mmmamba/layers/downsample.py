@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .conv_norm import conv_norm
 from .norm import NORMS
 
 
@@ -40,7 +41,7 @@ class ConvDownsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.conv.kernel_size == (2, 2):
             x = _pad_to_even(x)
-        return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return conv_norm(x.permute(0, 3, 1, 2), self.conv, self.norm)
 
 
 def _pad_to_even(x: Tensor) -> Tensor:

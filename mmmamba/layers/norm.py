@@ -21,8 +21,10 @@ class LayerNorm(nn.LayerNorm):
         super().__init__(channels, eps)
         self.narrow = narrow
 
-    def forward(self, x: Tensor) -> Tensor:
-        return layer_norm(x, self.weight, self.bias, self.eps, dtype=_dtype_behind(x, self.weight, self.narrow))
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Norm ``x``, with ``shift`` (channels,) ``x + shift``."""
+        dtype = _dtype_behind(x, self.weight, self.narrow)
+        return layer_norm(x, self.weight, self.bias, self.eps, shift=shift, dtype=dtype)
 
 
 class RMSNorm(nn.Module):
@@ -53,9 +55,9 @@ def _dtype_behind(x: Tensor, weight: Tensor, narrow: bool) -> torch.dtype:
 
 
 class BatchNorm(nn.Module):
-    """BatchNorm over the channels of (B, H, W, C)."""
+    """BatchNorm over the channels of (B, H, W, C), ``narrow`` or not in the dtype of its input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, narrow: bool = False) -> None:
         super().__init__()
         # A member, not the base, so that conversion to SyncBatchNorm keeps the layout.
         self.bn = nn.BatchNorm2d(channels)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .conv_norm import conv_norm
 from .norm import NORMS
 
 
@@ -100,8 +101,7 @@ class PatchEmbed(Stem):
 
     def embed(self, x: Tensor) -> Tensor:
         missing_rows, missing_cols = (self._missing(size) for size in x.shape[2:])
-        x = self.conv(F.pad(x, (0, missing_cols, 0, missing_rows)))
-        return self.norm(x.permute(0, 2, 3, 1))  # (B, C, H, W) -> (B, H, W, C)
+        return conv_norm(F.pad(x, (0, missing_cols, 0, missing_rows)), self.conv, self.norm)
 
     def _missing(self, size: int) -> int:
         steps = -(-size // self.stride) if self.cover else 1
@@ -146,14 +146,14 @@ class ConvStem(Stem):
         if patch_size not in (2, 4):
             raise ValueError(f"patch_size {patch_size!r} of patch embedding 'v2' must be 2 or 4; 'v1' takes any")
         self.conv1 = nn.Conv2d(in_channels, embed_dims // 2, 3, stride=2, padding=1)
-        self.norm1 = NORMS[norm](embed_dims // 2)
+        self.norm1 = NORMS[norm](embed_dims // 2, narrow=True)
         self.act = nn.GELU()
         self.conv2 = nn.Conv2d(embed_dims // 2, embed_dims, 3, stride=patch_size // 2, padding=1)
         self.norm2 = NORMS[norm](embed_dims)
 
     def embed(self, x: Tensor) -> Tensor:
-        x = self.act(self.norm1(self.conv1(x).permute(0, 2, 3, 1)))  # (B, C, H, W) -> (B, H, W, C)
-        return self.norm2(self.conv2(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        x = self.act(conv_norm(x, self.conv1, self.norm1))  # (B, C, H, W) -> (B, H, W, C)
+        return conv_norm(x.permute(0, 3, 1, 2), self.conv2, self.norm2)
 
 
 class DeepStem(Stem):
@@ -178,4 +178,4 @@ class DeepStem(Stem):
         self.norm = NORMS['LN'](embed_dims)
 
     def embed(self, x: Tensor) -> Tensor:
-        return self.norm(self.proj(self.convs(x)).permute(0, 2, 3, 1))  # (B, C, H, W) -> (B, H / 4, W / 4, C')
+        return conv_norm(self.convs(x), self.proj, self.norm)  # (B, C, H, W) -> (B, H / 4, W / 4, C')

@@ -16,6 +16,7 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
     *,
+    shift: Tensor | None = None,
     dtype: torch.dtype | None = None,
     backend: str = 'auto',
 ) -> Tensor:
@@ -28,6 +29,7 @@ def layer_norm(
         weight: (C,) or None.
         bias: (C,) or None.
         eps: added to the variance.
+        shift: (C,) or None, added to ``x`` first: the bias of a convolution, which costs no pass of its own here.
         dtype: of the result; None is that of ``x``.
         backend: ``auto``, ``triton`` (fp64 input goes to ``torch``), ``torch``, or what else the scans know, which is
             ``torch`` here. Inside ``torch.compile``, ``auto`` is ``torch``: the compiler fuses it with its neighbours.
@@ -36,9 +38,10 @@ def layer_norm(
         The shape of ``x``.
 
     Raises:
-        ValueError: if weight or bias are not of the last dimension's size, or the backend does not serve the device.
+        ValueError: if weight, bias or shift are not of the last dimension's size, or the backend does not serve the
+            device.
     """
-    for name, parameter in (('weight', weight), ('bias', bias)):
+    for name, parameter in (('weight', weight), ('bias', bias), ('shift', shift)):
         if parameter is not None and parameter.shape != x.shape[-1:]:
             raise ValueError(
                 f'layer_norm: expected {name} of shape {tuple(x.shape[-1:])}, got {tuple(parameter.shape)}'
@@ -47,32 +50,37 @@ def layer_norm(
     compiles = backend == 'auto' and torch.compiler.is_compiling()
     if compiles or resolve_backend(backend, x.device) != 'triton' or x.dtype == torch.float64 or x.numel() == 0:
         wide = torch.promote_types(x.dtype, torch.float32)
-        parameters = (p if p is None else p.to(wide) for p in (weight, bias))
-        return F.layer_norm(x.to(wide), x.shape[-1:], *parameters, eps).to(dtype)
-    return eager.call(_layer_norm_op, _LayerNorm, x, weight, bias, eps, dtype)[0]
+        shift, weight, bias = (p if p is None else p.to(wide) for p in (shift, weight, bias))
+        shifted = x.to(wide) if shift is None else x.to(wide) + shift
+        return F.layer_norm(shifted, x.shape[-1:], weight, bias, eps).to(dtype)
+    return eager.call(_layer_norm_op, _LayerNorm, x, shift, weight, bias, eps, dtype)[0]
 
 
 def _forward(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype
+    x: Tensor, shift: Tensor | None, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     from . import triton_forward  # triton is optional, and a second to import
 
-    return triton_forward.layer_norm_forward(x.contiguous(), weight, bias, eps, dtype, save=True)
+    return triton_forward.layer_norm_forward(x.contiguous(), weight, bias, eps, dtype, save=True, shift=shift)
 
 
 _layer_norm_op = torch.library.custom_op('mmmamba::layer_norm_triton', _forward, mutates_args=())
 
 
 @_layer_norm_op.register_fake
-def _(x, weight, bias, eps, dtype):
+def _(x, shift, weight, bias, eps, dtype):
     y = torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
     return y, x.new_empty((2, x.numel() // x.shape[-1]), dtype=torch.float32)
 
 
-def _backward(dy: Tensor, x: Tensor, weight: Tensor | None, statistics: Tensor) -> tuple[Tensor, Tensor]:
+def _backward(
+    dy: Tensor, x: Tensor, shift: Tensor | None, weight: Tensor | None, statistics: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x, and of weight, bias and shift in one tensor, (2, C) without shift, else (3, C)."""
     from . import triton_backward
 
-    dx, shares = triton_backward.layer_norm_backward(dy.contiguous(), x.contiguous(), weight, statistics)
+    dy, x = dy.contiguous(), x.contiguous()
+    dx, shares = triton_backward.layer_norm_backward(dy, x, weight, statistics, shift=shift)
     return dx, shares.sum(0)
 
 
@@ -80,22 +88,23 @@ _layer_norm_backward_op = torch.library.custom_op('mmmamba::layer_norm_triton_ba
 
 
 @_layer_norm_backward_op.register_fake
-def _(dy, x, weight, statistics):
+def _(dy, x, shift, weight, statistics):
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
-    return dx, x.new_empty(2, x.shape[-1], dtype=torch.float32)
+    return dx, x.new_empty(2 if shift is None else 3, x.shape[-1], dtype=torch.float32)
 
 
 def _save_for_backward(ctx, inputs, output):
-    x, weight, bias, _, _ = inputs
-    ctx.save_for_backward(x, weight, output[1])
+    x, shift, weight, bias, _, _ = inputs
+    ctx.save_for_backward(x, shift, weight, output[1])
     ctx.mark_non_differentiable(output[1])
-    ctx.dtypes = [p if p is None else p.dtype for p in (weight, bias)]
+    ctx.dtypes = [p if p is None else p.dtype for p in (weight, bias, shift)]
 
 
 def _gradients(ctx, dy, _, run=_layer_norm_backward_op):
     dx, dparameters = run(dy, *ctx.saved_tensors)
-    dparameters = (None if dtype is None else p.to(dtype) for p, dtype in zip(dparameters, ctx.dtypes, strict=True))
-    return dx, *dparameters, None, None
+    padded = (*dparameters, None)[:3]  # there may be no shift
+    dweight, dbias, dshift = (None if d is None else p.to(d) for p, d in zip(padded, ctx.dtypes, strict=True))
+    return dx, dshift, dweight, dbias, None, None
 
 
 _layer_norm_op.register_autograd(_gradients, setup_context=_save_for_backward)

@@ -20,6 +20,7 @@ _SHARES = 528
 def layer_norm_backward_kernel(
     dy_ptr,
     x_ptr,
+    shift_ptr,
     weight_ptr,
     statistics_ptr,
     bias_ptr,
@@ -41,6 +42,8 @@ def layer_norm_backward_kernel(
         weight = tl.load(weight_ptr + c, mask=in_row, other=0.0).to(tl.float32)
     dweight = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
     dbias = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
+    dshift = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
+    rows = 2 if shift_ptr is None else 3
     for i in range(tiles):
         m = (pid * tiles + i) * BLOCK_M + tl.arange(0, BLOCK_M)
         in_rows = m < M
@@ -48,6 +51,8 @@ def layer_norm_backward_kernel(
         offsets = m[:, None] * C + c[None, :]
         dy = tl.load(dy_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
         x = tl.load(x_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+        if shift_ptr is not None:
+            x += tl.load(shift_ptr + c, mask=in_row, other=0.0).to(tl.float32)[None, :]
         mean = tl.load(statistics_ptr + m, mask=in_rows, other=0.0)
         rstd = tl.load(statistics_ptr + M + m, mask=in_rows, other=0.0)
         x = tl.where(inside, (x - mean[:, None]) * rstd[:, None], 0.0)
@@ -61,11 +66,16 @@ def layer_norm_backward_kernel(
         dy *= weight[None, :]
         dx = dy - (x * (tl.sum(dy * x, 1) / C)[:, None] + (tl.sum(dy, 1) / C)[:, None])
         dx *= rstd[:, None]
+        if shift_ptr is not None:
+            dshift += dx
         if residual_ptr is not None:
             dx += tl.load(residual_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
         tl.store(dx_ptr + offsets, dx.to(dx_ptr.dtype.element_ty), mask=inside)
-    tl.store(sums_ptr + pid * 2 * C + c, tl.sum(dweight, 0), mask=in_row)
-    tl.store(sums_ptr + (pid * 2 + 1) * C + c, tl.sum(dbias, 0), mask=in_row)
+    sums_ptr += pid * rows * C
+    tl.store(sums_ptr + c, tl.sum(dweight, 0), mask=in_row)
+    tl.store(sums_ptr + C + c, tl.sum(dbias, 0), mask=in_row)
+    if shift_ptr is not None:
+        tl.store(sums_ptr + 2 * C + c, tl.sum(dshift, 0), mask=in_row)
 
 
 def layer_norm_backward(
@@ -74,17 +84,21 @@ def layer_norm_backward(
     weight: Tensor | None,
     statistics: Tensor,
     *,
+    shift: Tensor | None = None,
     bias: Tensor | None = None,
     residual: Tensor | None = None,
     y: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of ``x``, in its dtype, and of weight and bias, in shares (shares, 2, C) fp32 that are to be added.
+    """Gradients of ``x``, in its dtype, and of weight, bias and, if there is one, shift.
+
+    The latter are fp32, in shares (shares, 2 or 3, C) that are to be added.
 
     Args:
         dy: (..., C), contiguous.
         x: the shape of ``dy``, contiguous.
         weight: (C,), None for 1.
         statistics: (2, rows) fp32, of the forward pass.
+        shift: (C,), None for 0.
         bias: (C,), None for 0; read for ``y`` alone.
         residual: added to the gradient of ``x``; the shape of it, contiguous.
         y: where to write the forward pass's result again, if that is wanted: ``dy`` itself, or a map like it.
@@ -92,8 +106,8 @@ def layer_norm_backward(
     channels = x.shape[-1]
     launch, shares = _backward_launch(statistics.shape[1], channels)
     dx = torch.empty_like(x)
-    sums = x.new_empty((shares, 2, channels), dtype=torch.float32)
-    launch(dy, x, weight, statistics, bias, residual, dx, sums, y)
+    sums = x.new_empty((shares, 2 if shift is None else 3, channels), dtype=torch.float32)
+    launch(dy, x, shift, weight, statistics, bias, residual, dx, sums, y)
     return dx, sums
 
 

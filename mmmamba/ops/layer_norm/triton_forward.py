@@ -12,6 +12,7 @@ from ..sizes import cdiv, next_power_of_2
 @triton.jit
 def layer_norm_forward_kernel(
     x_ptr,
+    shift_ptr,
     weight_ptr,
     bias_ptr,
     y_ptr,
@@ -39,6 +40,8 @@ def layer_norm_forward_kernel(
         if merged_ptr is not None:
             tl.store(merged_ptr + offsets, x, mask=inside)
         x = x.to(tl.float32)  # what the backward pass will read
+    if shift_ptr is not None:
+        x += tl.load(shift_ptr + c, mask=in_row, other=0.0).to(tl.float32)[None, :]
     mean = tl.sum(x, 1) / C
     x = tl.where(inside, x - mean[:, None], 0.0)
     rstd = tl.rsqrt(tl.sum(x * x, 1) / C + eps)
@@ -55,14 +58,24 @@ def layer_norm_forward_kernel(
 
 
 def layer_norm_forward(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype, save: bool
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    dtype: torch.dtype,
+    save: bool,
+    *,
+    shift: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The normed rows of contiguous ``x`` (..., C) in ``dtype``; with ``save`` mean and 1 / deviation, (2, M)."""
+    """The normed rows of contiguous ``x`` (..., C) in ``dtype``; with ``save`` mean and 1 / deviation, (2, M).
+
+    ``shift`` (C,) is added to the rows first.
+    """
     y = torch.empty_like(x, dtype=dtype)
     channels = x.shape[-1]
     rows = x.numel() // channels
     statistics = x.new_empty((2, rows), dtype=torch.float32) if save else None
-    _forward_launch(rows, channels, 1, eps)(x, weight, bias, y, statistics, None)
+    _forward_launch(rows, channels, 1, eps)(x, shift, weight, bias, y, statistics, None)
     return y, statistics
 
 
@@ -75,7 +88,7 @@ def merge_and_norm(
     rows = y.numel() // shape[-1]
     merged = parts.new_empty(shape) if save and count > 1 else None
     statistics = parts.new_empty((2, rows), dtype=torch.float32) if save else None
-    _forward_launch(rows, shape[-1], count, eps)(parts, weight, bias, y, statistics, merged)
+    _forward_launch(rows, shape[-1], count, eps)(parts, None, weight, bias, y, statistics, merged)
     return y, statistics, parts[0] if save and count == 1 else merged
 
 
