@@ -243,9 +243,14 @@ def _keep_rois_exact(extractor: Any) -> None:
     extractor.SingleRoIExtractor.forward = forward_in_fp32
 
 
-def _find_mmseg_configs(config_utils: Any) -> None:
-    """mmengine looks for ``mmseg::`` bases in a distribution of the predecessor's name; by module it finds them."""
+def _find_configs_of_libraries(config_utils: Any) -> None:
+    """Bases of other libraries, such as ``mmseg::...``.
+
+    mmengine looks for those of mmseg in a distribution of the predecessor's name; by module it finds them. And for each
+    base of each config it reads all metafiles of the library, 0.1 s; once will do.
+    """
     config_utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
+    config_utils._get_cfg_metainfo = functools.lru_cache(config_utils._get_cfg_metainfo)
 
 
 def _run_no_pickled_code(checkpoint: Any) -> None:
@@ -286,7 +291,7 @@ def _know_published_layouts(weight_init: Any) -> None:
 MENDS = {
     'mmengine.model.weight_init': _know_published_layouts,
     'mmengine.runner.checkpoint': _run_no_pickled_code,
-    'mmengine.config.utils': _find_mmseg_configs,
+    'mmengine.config.utils': _find_configs_of_libraries,
     'mmpretrain.utils.dependency': _leave_multimodal_out,
     'mmdet.models.roi_heads.roi_extractors.single_level_roi_extractor': _keep_rois_exact,
 }
