@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from mmmamba.layers.norm import LayerNorm
 from mmmamba.layers.plain import are_plain
-from mmmamba.ops import serves_residual
+from mmmamba.ops import serves_fused
 
 
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
@@ -13,7 +13,7 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     The kernel of the norm adds the bias of the convolution: cuDNN takes another pass over the map for it, and its
     gradient two more.
     """
-    if conv.bias is None or not (serves_residual(x) and are_plain((conv, norm), (nn.Conv2d, LayerNorm))):
+    if conv.bias is None or not (serves_fused(x) and are_plain((conv, norm), (nn.Conv2d, LayerNorm))):
         return norm(conv(x).permute(0, 2, 3, 1))
     y = conv._conv_forward(x, conv.weight, None)
     return norm(y.permute(0, 2, 3, 1), shift=conv.bias)

@@ -15,7 +15,7 @@ from mmmamba.layers.mlp import Mlp
 from mmmamba.layers.norm import LayerNorm
 from mmmamba.layers.plain import are_plain
 from mmmamba.layers.ss2d import SS2D
-from mmmamba.ops import residual_mlp, residual_ss2d, serves_residual
+from mmmamba.ops import residual_mlp, residual_ss2d, serves_fused
 from mmmamba.scans import Scan
 
 
@@ -24,7 +24,7 @@ def add_mlp(x: Tensor, norm: LayerNorm, mlp: Mlp, drop_path: StochasticDepth) ->
     fc1, fc2 = mlp.fc1, mlp.fc2
     modules = (norm, mlp, fc1, mlp.act, fc2, drop_path)
     types = (LayerNorm, Mlp, nn.Linear, nn.GELU, nn.Linear, StochasticDepth)
-    if not (serves_residual(x) and are_plain(modules, types)):
+    if not (serves_fused(x) and are_plain(modules, types)):
         return x + drop_path(mlp(norm(x)))
     parameters = (norm.weight, norm.bias, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
     return residual_mlp(x, *parameters, _keep(x, drop_path), eps=norm.eps, dtype=_inner_dtype(x))
@@ -35,7 +35,7 @@ def add_ss2d(x: Tensor, norm: LayerNorm, mixer: SS2D, drop_path: StochasticDepth
     in_proj, conv, out_norm, out_proj = mixer.in_proj, mixer.conv, mixer.out_norm, mixer.out_proj
     modules = (norm, mixer, in_proj, conv, out_norm, out_proj, drop_path)
     types = (LayerNorm, SS2D, nn.Linear, nn.Conv2d, LayerNorm, nn.Linear, StochasticDepth)
-    if not (serves_residual(x) and are_plain(modules, types) and _is_bare(mixer)):
+    if not (serves_fused(x) and are_plain(modules, types) and _is_bare(mixer)):
         return x + drop_path(mixer(norm(x)))
     return residual_ss2d(
         *(x, norm.weight, norm.bias, in_proj.weight, conv.weight, conv.bias),

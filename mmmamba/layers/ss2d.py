@@ -9,7 +9,7 @@ from mmmamba.layers.norm import LayerNorm
 from mmmamba.layers.plain import are_plain
 from mmmamba.layers.scans import SelectiveScans, StateSpace, build_layer_scan
 from mmmamba.layers.weight_norm import add_weight_norm
-from mmmamba.ops import depthwise_conv2d, serves_residual
+from mmmamba.ops import depthwise_conv2d, serves_fused
 from mmmamba.scans import Scan, ScanSpec
 
 CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -91,7 +91,7 @@ class SS2D(SelectiveScans):
         return self.out_proj(y)
 
     def _convolve(self, x: Tensor) -> Tensor:
-        if serves_residual(x) and are_plain((self.conv,), (nn.Conv2d,)):
+        if serves_fused(x) and are_plain((self.conv,), (nn.Conv2d,)):
             return depthwise_conv2d(x, self.conv.weight, self.conv.bias, silu=True)
         return F.silu(self.conv(x.movedim(-1, 1))).movedim(1, -1)
 

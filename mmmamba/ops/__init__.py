@@ -4,7 +4,7 @@ from .backend import BACKENDS, use_backend
 from .causal_conv1d import causal_conv1d
 from .depthwise_conv import depthwise_conv2d
 from .layer_norm import layer_norm
-from .residual import residual_mlp, residual_ss2d, serves_residual
+from .residual import residual_mlp, residual_ss2d, serves_fused
 from .selective_scan import selective_scan
 from .selective_scan_2d import selective_scan_2d
 
@@ -17,6 +17,6 @@ __all__ = [
     'residual_ss2d',
     'selective_scan',
     'selective_scan_2d',
-    'serves_residual',
+    'serves_fused',
     'use_backend',
 ]

@@ -101,7 +101,7 @@ def layer_norm_backward(
         shift: (C,), None for 0.
         bias: (C,), None for 0; read for ``y`` alone.
         residual: added to the gradient of ``x``; the shape of it, contiguous.
-        y: where to write the forward pass's result again, if that is wanted: ``dy`` itself, or a map like it.
+        y: where to write the forward pass's result again, if that is wanted: a map like ``dy``, in other memory.
     """
     channels = x.shape[-1]
     launch, shares = _backward_launch(statistics.shape[1], channels)

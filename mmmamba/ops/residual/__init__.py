@@ -1,3 +1,3 @@
-from .interface import residual_mlp, residual_ss2d, serves_residual
+from .interface import residual_mlp, residual_ss2d, serves_fused
 
-__all__ = ['residual_mlp', 'residual_ss2d', 'serves_residual']
+__all__ = ['residual_mlp', 'residual_ss2d', 'serves_fused']

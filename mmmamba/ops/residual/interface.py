@@ -9,8 +9,8 @@ from ..backend import resolve_backend
 from ..eager import is_traced
 
 
-def serves_residual(x: Tensor) -> bool:
-    """Whether the fused residual branches serve this map: on the Triton backend, eagerly, not in fp64."""
+def serves_fused(x: Tensor) -> bool:
+    """Whether the fused kernels around the scan serve this map: on the Triton backend, eagerly, not in fp64."""
     if x.dim() != 4 or x.numel() == 0 or x.dtype == torch.float64:
         return False
     return not is_traced((x,)) and resolve_backend('auto', x.device) == 'triton'

@@ -93,7 +93,8 @@ class _ResidualMlp(torch.autograd.Function):
         activated, dhidden, shares1 = gelu_backward(hidden, torch.mm(dy, weight2))
         dweight2 = product_over_rows(dy, activated)
         del activated
-        normed = dnormed = torch.mm(dhidden, weight1)  # in one memory: the map is written over its gradient
+        dnormed = torch.mm(dhidden, weight1)
+        normed = torch.empty_like(dnormed)
         dx, norm_shares = layer_norm_backward(
             dnormed, x, norm_weight, statistics, bias=norm_bias, residual=dout, y=normed
         )

@@ -148,7 +148,8 @@ class _ResidualSS2D(torch.autograd.Function):
         dout = dout.contiguous()
 
         dy, _ = branch_gradient(dout, keep, ctx.dtype, bias=False)
-        normed = dnormed = dy @ out_weight  # in one memory: the map is written over its gradient
+        dnormed = dy @ out_weight
+        normed = torch.empty_like(dnormed)
         dmerged, out_norm_shares = layer_norm_backward(
             dnormed, merged, out_norm_weight, out_statistics, bias=out_norm_bias, y=normed
         )
@@ -164,7 +165,8 @@ class _ResidualSS2D(torch.autograd.Function):
         dc = merge_silu_backward(dtokens, dprojected @ x_proj_weight.flatten(0, 1), c)
 
         du, conv_shares = depthwise_backward(dc, u, conv_weight, conv_bias is not None)
-        normed = dnormed = du @ in_weight
+        dnormed = du @ in_weight
+        normed = torch.empty_like(dnormed)
         dx, norm_shares = layer_norm_backward(
             dnormed, x, norm_weight, statistics, bias=norm_bias, residual=dout, y=normed
         )
