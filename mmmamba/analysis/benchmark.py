@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,9 @@ from mmmamba.analysis.benchmark_models import CLASSES, expand, find_model, is_ou
 from mmmamba.analysis.op_benchmark import describe
 from mmmamba.errors import UserError
 from mmmamba.ops import use_backend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MODES = ('inference', 'training')  # training: forward, loss, backward; no optimizer
 RUNS = ('eager', 'compiled', 'graph')  # graph: replay of a CUDA graph
@@ -242,8 +247,8 @@ def _free(device: torch.device) -> None:
 
 
 def to_json(rows: Sequence[Row], device: torch.device, command: str) -> dict:
-    """Everything for a file: device, versions, command, rows."""
-    return dict(**describe(device), command=command, rows=[asdict(row) for row in rows])
+    """Everything for a file: device, versions, date, command, rows."""
+    return dict(**describe(device), date=date.today().isoformat(), command=command, rows=[asdict(row) for row in rows])
 
 
 def table(rows: Sequence[Row], device: torch.device) -> str:
@@ -266,28 +271,53 @@ def _figures(row: Row) -> list[str]:
 
 
 def plot(rows: Sequence[Row], device: torch.device, file: str | Path) -> None:
-    """Throughput against the number of pixels, a panel for each mode, way of running, batch and precision."""
+    """Throughput, against the number of pixels if there are several sizes.
+
+    A panel for each mode, way of running, batch and precision.
+    """
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if row.images_per_second]
     panels = list(dict.fromkeys(map(_panel, rows)))
     models = list(dict.fromkeys(row.model for row in rows))
-    figure = Figure(figsize=(5.5 * max(1, min(3, len(panels))), 4.2 * math.ceil(len(panels) / 3) + 0.6))
+    draw = _bars if len({row.cell.size for row in rows}) == 1 else _curves
+    height = max(4.2, 0.16 * len(models)) if draw is _bars else 4.2
+    figure = Figure(figsize=(5.5 * max(1, min(3, len(panels))), height * math.ceil(len(panels) / 3) + 0.6))
     figure.set_layout_engine('constrained')
     figure.suptitle(describe(device)['device'], fontsize=10)
     axes = figure.subplots(max(1, math.ceil(len(panels) / 3)), max(1, min(3, len(panels))), squeeze=False).flat
-    for panel, axis in zip(panels, axes, strict=False):
-        for i, model in enumerate(models):
-            mine = [row for row in rows if row.model == model and _panel(row) == panel]
-            mine.sort(key=lambda row: math.prod(row.cell.size))
-            pixels = [math.prod(row.cell.size) for row in mine]
-            style = 's--' if model.startswith(('timm:', 'mmpretrain:')) else 'o-'
-            axis.plot(pixels, [row.images_per_second for row in mine], style, color=f'C{i % 10}', label=model)
-        axis.set(xscale='log', yscale='log', xlabel='pixels of an image', ylabel='images per second')
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    for panel, axis in zip(panels, axes[: len(panels)], strict=True):
+        draw(axis, [row for row in rows if _panel(row) == panel], models)
         axis.set_title('{}, {}, {}, batch {}'.format(*panel), fontsize=9)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
     figure.savefig(file, dpi=110)
+
+
+def _curves(axis: 'Axes', rows: list[Row], models: list[str]) -> None:
+    """A curve over the sizes for each model."""
+    for i, model in enumerate(models):
+        mine = sorted((row for row in rows if row.model == model), key=lambda row: math.prod(row.cell.size))
+        pixels = [math.prod(row.cell.size) for row in mine]
+        style = 's--' if _is_foreign(model) else 'o-'
+        axis.plot(pixels, [row.images_per_second for row in mine], style, color=f'C{i % 10}', label=model)
+    axis.set(xscale='log', yscale='log', xlabel='pixels of an image', ylabel='images per second')
+    axis.legend(fontsize=7)
+
+
+def _bars(axis: 'Axes', rows: list[Row], models: list[str]) -> None:
+    """A bar for each model, the fastest on top: of one size a curve would be a point."""
+    rows = sorted(rows, key=lambda row: row.images_per_second)
+    colours = ['C1' if _is_foreign(row.model) else 'C0' for row in rows]
+    axis.barh([row.model for row in rows], [row.images_per_second for row in rows], color=colours)
+    axis.set(xscale='log', xlabel='images per second')
+    axis.tick_params(axis='y', labelsize=7)
+
+
+def _is_foreign(model: str) -> bool:
+    return model.startswith(('timm:', 'mmpretrain:'))
+
 
 
 def _panel(row: Row) -> tuple[str, str, str, int]:

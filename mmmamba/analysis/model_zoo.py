@@ -150,9 +150,9 @@ def speeds(file: Path) -> str:
         peaks = [row['peak_mib'] for row in found if row and row['cell']['batch'] == largest and row['peak_mib']]
         lines.append(f'| {model} | {" | ".join(shown)} | {f"{peaks[0]:.0f}" if peaks else "–"} |')
     return (
-        f'## Speed\n\nInference at 224x224, measured by us on {result["device"]}, torch {result["torch"]}: '
-        'milliseconds of one image and images per second, medians, and the memory that PyTorch held. Eager runs of one '
-        'image measure the host, which was shared; a graph is the replay of a CUDA graph, without it. '
+        f'## Speed\n\nInference at 224x224, measured by us on {result["device"]}, torch {result["torch"]}, '
+        f'{result["date"]}: milliseconds of one image and images per second, medians, and the memory that PyTorch '
+        'held. Eager runs of one image measure the host; a graph is the replay of a CUDA graph, without it. '
         '`tools/analysis_tools/benchmark.py` measures all of it again.\n\n' + '\n'.join(lines) + '\n'
     )
 
@@ -200,7 +200,7 @@ def page(
             parts.append(f'## {title}\n\n' + '\n'.join(_table(ours, throughput)) + '\n')
             if others:
                 parts.append('Other models, for comparison:\n\n' + '\n'.join(_table(others, throughput)) + '\n')
-    return '\n'.join(parts + [speed] * bool(speed))
+    return '\n'.join([*parts, speed] if speed else parts)
 
 
 def plot(

@@ -78,7 +78,8 @@ def _draw_all(groups: dict[str, list[str]]) -> Figure:
     parts = figure.subfigures(len(groups), 1, height_ratios=[2.9 * height + 0.5 for height in heights], squeeze=False)
     for (heading, names), part, rows in zip(groups.items(), parts[:, 0], heights, strict=True):
         part.suptitle(heading, fontsize=17, fontweight='bold')
-        for name, place in zip(names, part.subfigures(rows, COLUMNS, squeeze=False).flat, strict=False):
+        places = part.subfigures(rows, COLUMNS, squeeze=False).flat[: len(names)]
+        for name, place in zip(names, places, strict=True):
             _draw_route(name, place)
     return figure
 

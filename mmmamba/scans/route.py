@@ -71,6 +71,7 @@ class Route:
     @cached_property
     def order(self) -> Order:
         """``(*sizes) -> (L,)`` int64, the row-major index visited at each step."""
+        # A name may leave out the last parameters, which have defaults.
         function, parameters = self.function, dict(zip(_keywords(self.base), self.parameters, strict=False))
 
         def order(*sizes: int) -> Tensor:

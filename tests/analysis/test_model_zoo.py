@@ -107,7 +107,7 @@ def test_speed_is_a_row_for_each_model_and_a_column_for_each_way_it_was_timed(tm
         values = (None,) * 3 if problem else (milliseconds, batch * 1000 / milliseconds, batch * 10.0)
         return dict(model=model, cell=cell, problem=problem, **dict(zip(names, values, strict=True)))
 
-    result = dict(device='H100', torch='2.14', rows=[
+    result = dict(device='H100', torch='2.14', date='2026-11-27', rows=[
         row('A:tiny', 1, 'eager', 4.0), row('A:tiny', 100, 'eager', 20.0), row('A:tiny', 100, 'graph', 10.0),
         row('B:tiny', 1, 'eager', 5.0), row('B:tiny', 100, 'eager', 50.0, problem='failed: no'),
         row('B:tiny', 100, 'eager', 1.0, mode='training'),
