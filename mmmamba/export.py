@@ -126,6 +126,7 @@ def _input_channels(model: nn.Module) -> int:
 
 def _export(model: nn.Module, images: Tensor, maps: int) -> Any:
     with exportable_scans():
+        # Strict would have dynamo read the model's code; this traces it as Python runs it, and raises all the same.
         exported = torch.export.export(model, (images,), strict=False)
     table_op = torch.ops.mmmamba.route_tables.default
     return torch.onnx.export(

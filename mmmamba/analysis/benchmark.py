@@ -319,6 +319,5 @@ def _is_foreign(model: str) -> bool:
     return model.startswith(('timm:', 'mmpretrain:'))
 
 
-
 def _panel(row: Row) -> tuple[str, str, str, int]:
     return row.cell.mode, row.cell.run, row.cell.dtype, row.cell.batch

@@ -149,9 +149,10 @@ def speeds(file: Path) -> str:
         shown = [_speed(row, cell[0]) for row, cell in zip(found, cells, strict=True)]
         peaks = [row['peak_mib'] for row in found if row and row['cell']['batch'] == largest and row['peak_mib']]
         lines.append(f'| {model} | {" | ".join(shown)} | {f"{peaks[0]:.0f}" if peaks else "–"} |')
+    when = f', {result["date"]}' if 'date' in result else ''  # older files of benchmark.py have none
     return (
-        f'## Speed\n\nInference at 224x224, measured by us on {result["device"]}, torch {result["torch"]}, '
-        f'{result["date"]}: milliseconds of one image and images per second, medians, and the memory that PyTorch '
+        f'## Speed\n\nInference at 224x224, measured by us on {result["device"]}, torch {result["torch"]}'
+        f'{when}: milliseconds of one image and images per second, medians, and the memory that PyTorch '
         'held. Eager runs of one image measure the host; a graph is the replay of a CUDA graph, without it. '
         '`tools/analysis_tools/benchmark.py` measures all of it again.\n\n' + '\n'.join(lines) + '\n'
     )

@@ -60,6 +60,7 @@ def in_order_of(pairs: Pairs, weights: Mapping[str, Tensor]) -> dict[str, Tensor
     def position(name: str) -> list[int]:
         pattern = next(old for old, _ in pairs if _regex(old).fullmatch(name))
         key = []
+        # A pattern's last part may stand for several of the name's, and those do not order anything.
         for depth, (template, part) in enumerate(zip(pattern.split('.'), name.split('.'), strict=False)):
             key.append(int(part) if template == '*' else first_mention['.'.join(pattern.split('.')[: depth + 1])])
         return key
