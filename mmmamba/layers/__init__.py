@@ -12,8 +12,9 @@ from .map_mamba_mixer import MapMambaMixer
 from .mlp import ConvMlp, Mlp
 from .norm import NORMS, BatchNorm, LayerNorm, RMSNorm
 from .patch_embed import ClipEmbed, ConvStem, DeepStem, PatchEmbed, Stem
+from .plain import members_of
 from .position_embed import PositionEmbed, RotaryEmbed, rotate
-from .residual import add_mlp, add_ss2d
+from .residual import add_mlp, add_ss2d, weights_cast
 from .squeeze_excite import SqueezeExcite
 from .ss2d import SS2D
 from .ss3d import SS3D
@@ -51,7 +52,9 @@ __all__ = [
     'add_mlp',
     'add_ss2d',
     'insert_tokens',
+    'members_of',
     'rotate',
     'split_tokens',
     'token_places',
+    'weights_cast',
 ]

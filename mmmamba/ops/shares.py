@@ -25,33 +25,50 @@ def add_up(shares_ptr, out_ptr, block, S, N, BLOCK_S: tl.constexpr, BLOCK_N: tl.
 
 @triton.jit
 def add_shares_kernel(
-    a_ptr, b_ptr, c_ptr, out_ptr, S_a, S_b, S_c, N_a, N_b, N_c, BLOCK_S: tl.constexpr, BLOCK_N: tl.constexpr
-):
+    a_ptr, b_ptr, c_ptr, d_ptr, out_ptr,
+    S_a, S_b, S_c, S_d, N_a, N_b, N_c, N_d,
+    BLOCK_S: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
     block = tl.program_id(0)
-    blocks_a, blocks_b = tl.cdiv(N_a, BLOCK_N), tl.cdiv(N_b, BLOCK_N)
-    if block < blocks_a:
+    to_b = tl.cdiv(N_a, BLOCK_N)
+    to_c = to_b + tl.cdiv(N_b, BLOCK_N)
+    to_d = to_c + tl.cdiv(N_c, BLOCK_N)
+    if block < to_b:
         add_up(a_ptr, out_ptr, block, S_a, N_a, BLOCK_S, BLOCK_N)
-    elif block < blocks_a + blocks_b:
-        add_up(b_ptr, out_ptr + N_a, block - blocks_a, S_b, N_b, BLOCK_S, BLOCK_N)
-    else:
-        add_up(c_ptr, out_ptr + N_a + N_b, block - blocks_a - blocks_b, S_c, N_c, BLOCK_S, BLOCK_N)
+    elif block < to_c:
+        add_up(b_ptr, out_ptr + N_a, block - to_b, S_b, N_b, BLOCK_S, BLOCK_N)
+    elif block < to_d:
+        add_up(c_ptr, out_ptr + N_a + N_b, block - to_c, S_c, N_c, BLOCK_S, BLOCK_N)
+    elif d_ptr is not None:
+        add_up(d_ptr, out_ptr + N_a + N_b + N_c, block - to_d, S_d, N_d, BLOCK_S, BLOCK_N)
 
 
-def add_shares(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The sum of each over its first axis, in one launch: the same on every run. Contiguous, fp32, (shares, ...)."""
-    launch, sizes = _launch(a.shape, b.shape, c.shape)
-    out = a.new_empty(sum(sizes))
-    launch(a, b, c, out)
-    parts = out.split_with_sizes(sizes)
-    return tuple(part.view(shares.shape[1:]) for part, shares in zip(parts, (a, b, c), strict=True))
+def add_shares(a: Tensor, b: Tensor, c: Tensor, d: Tensor | None, sizes: list[int]) -> tuple[Tensor, ...]:
+    """The sums over the first axes, in one launch and the same on every run.
+
+    Args:
+        a: (shares, ...), contiguous, fp32, as ``b``, ``c`` and ``d``, which may be None.
+        b: with another number of shares, and sums.
+        c: as ``b``.
+        d: as ``b``.
+        sizes: of the pieces into which all sums, one after the other, are cut.
+
+    Returns:
+        The pieces, fp32, of one dimension.
+    """
+    launch, size = _launch(a.shape, b.shape, c.shape, None if d is None else d.shape)
+    out = a.new_empty(size)
+    launch(a, b, c, d, out)
+    return out.split_with_sizes(sizes)
 
 
 @cached_by_size
-def _launch(*shapes: tuple[int, ...]) -> tuple[Launch, list[int]]:
-    """The launch, and the sizes of the sums."""
-    shares, sizes = [shape[0] for shape in shapes], [prod(shape[1:]) for shape in shapes]
-    names = 'abc'
+def _launch(*shapes: tuple[int, ...] | None) -> tuple[Launch, int]:
+    """The launch, and the size of all sums."""
+    shares = [shape[0] if shape else 0 for shape in shapes]
+    sizes = [prod(shape[1:]) if shape else 0 for shape in shapes]
+    names = 'abcd'
     arguments = {f'S_{name}': count for name, count in zip(names, shares, strict=True)}
     arguments |= {f'N_{name}': size for name, size in zip(names, sizes, strict=True)}
     blocks = sum(cdiv(size, _BLOCK['BLOCK_N']) for size in sizes)
-    return Launch(add_shares_kernel, (blocks,), **arguments, **_BLOCK), sizes
+    return Launch(add_shares_kernel, (blocks,), **arguments, **_BLOCK), sum(sizes)

@@ -44,7 +44,7 @@ def config_of(case, constructor=None, **changes):
             {'head.fc.bias'},
         ),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),  # the same in every process
 )
 def test_a_model_is_built_exported_in_the_authors_layout_and_loaded_from_it(case, constructor, changes, names):
     model = MODELS.build(config_of(case, constructor, **changes)).eval()

@@ -16,6 +16,7 @@ FILES = (  # the longest first
     'test_causal_conv1d.py',
     'test_triton_depthwise_conv.py',
     'test_triton_layer_norm.py',
+    'test_triton_weight_casts.py',
 )
 
 

@@ -200,9 +200,10 @@ def test_a_route_registered_anew_is_not_served_from_the_cache():
         SCANS.module_dict.pop('test_anew', None)
 
 
-def test_tables_made_in_inference_mode_serve_training():
+@pytest.mark.parametrize('device', ['cpu', 'meta'])  # on any but the CPU, tables are copied
+def test_tables_made_in_inference_mode_serve_training(device):
     with torch.inference_mode():
-        table = build_scan(['spiral', 'raster']).tables(6, 9)
+        table = build_scan(['spiral', 'raster']).tables(6, 9, device=device)
     assert not table.is_inference()
 
 

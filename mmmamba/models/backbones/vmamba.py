@@ -20,9 +20,12 @@ from mmmamba.layers import (
     PatchMerging,
     add_mlp,
     add_ss2d,
+    members_of,
+    weights_cast,
 )
 from mmmamba.models.backbones import base
 from mmmamba.models.backbones.base import PyramidBackbone, Stage, drop_path_rates
+from mmmamba.ops import WeightCasts
 from mmmamba.registry import MODELS
 from mmmamba.scans import ScanSpec, scan_of_layer
 
@@ -85,8 +88,9 @@ class VMambaBlock(nn.Module):
             self.mlp = Mlp(embed_dims, int(embed_dims * arch['mlp_ratio']))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = add_ss2d(x, self.norm1, self.mixer, self.drop_path)
-        return x if self.mlp is None else add_mlp(x, self.norm2, self.mlp, self.drop_path)
+        norm1, mixer, norm2, mlp, drop_path = members_of(self, 'norm1', 'mixer', 'norm2', 'mlp', 'drop_path')
+        x = add_ss2d(x, norm1, mixer, drop_path)
+        return x if mlp is None else add_mlp(x, norm2, mlp, drop_path)
 
 
 @MODELS.register_module()
@@ -138,6 +142,12 @@ class VMamba(PyramidBackbone):
         super().__init__(
             *(patch_embed, stages, dims), out_indices=out_indices, frozen_stages=frozen_stages, init_cfg=init_cfg
         )
+        self._weight_casts = WeightCasts()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        branches = [branch for block in self.blocks() for branch in members_of(block, 'mixer', 'mlp') if branch]
+        with weights_cast(x, branches, self._weight_casts):
+            return super().forward(x)
 
 
 def resolve_arch(arch: str | dict) -> dict:

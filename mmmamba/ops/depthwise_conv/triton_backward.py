@@ -111,7 +111,7 @@ def depthwise_backward(dy: Tensor, x: Tensor, weight: Tensor, has_bias: bool) ->
     channels = x.shape[3]
     launch, shares = _backward_launch(x.shape, has_bias)
     dx = torch.empty_like(x)
-    sums = x.new_empty((shares, channels * (10 if has_bias else 9)), dtype=torch.float32)
+    sums = x.new_empty(shares, channels * (10 if has_bias else 9), dtype=torch.float32)
     launch(dy, x, weight, dx, sums)
     return dx, sums
 

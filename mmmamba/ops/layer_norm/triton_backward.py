@@ -106,7 +106,7 @@ def layer_norm_backward(
     channels = x.shape[-1]
     launch, shares = _backward_launch(statistics.shape[1], channels)
     dx = torch.empty_like(x)
-    sums = x.new_empty((shares, 2 if shift is None else 3, channels), dtype=torch.float32)
+    sums = x.new_empty(shares, 2 if shift is None else 3, channels, dtype=torch.float32)
     launch(dy, x, shift, weight, statistics, bias, residual, dx, sums, y)
     return dx, sums
 

@@ -74,7 +74,7 @@ def layer_norm_forward(
     y = torch.empty_like(x, dtype=dtype)
     channels = x.shape[-1]
     rows = x.numel() // channels
-    statistics = x.new_empty((2, rows), dtype=torch.float32) if save else None
+    statistics = x.new_empty(2, rows, dtype=torch.float32) if save else None
     _forward_launch(rows, channels, 1, eps)(x, shift, weight, bias, y, statistics, None)
     return y, statistics
 
@@ -83,11 +83,11 @@ def merge_and_norm(
     parts: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype, save: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """As :func:`layer_norm_forward` of the sum of contiguous ``parts`` (P, ..., C), and with ``save`` that sum."""
-    count, shape = len(parts), parts.shape[1:]
-    y = parts.new_empty(shape, dtype=dtype)
+    count, *shape = parts.shape
+    y = parts.new_empty(*shape, dtype=dtype)
     rows = y.numel() // shape[-1]
-    merged = parts.new_empty(shape) if save and count > 1 else None
-    statistics = parts.new_empty((2, rows), dtype=torch.float32) if save else None
+    merged = parts.new_empty(*shape) if save and count > 1 else None
+    statistics = parts.new_empty(2, rows, dtype=torch.float32) if save else None
     _forward_launch(rows, shape[-1], count, eps)(parts, None, weight, bias, y, statistics, merged)
     return y, statistics, parts[0] if save and count == 1 else merged
 

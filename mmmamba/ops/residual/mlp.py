@@ -9,7 +9,8 @@ from ..layer_norm.triton_backward import layer_norm_backward
 from ..layer_norm.triton_forward import layer_norm_forward
 from ..shares import add_shares
 from .autocast import without_autocast
-from .products import in_dtype, in_dtypes_of, product_over_rows
+from .casts import in_dtype, in_dtypes_of
+from .products import product_over_rows
 from .triton_kernels import add_branch, branch_gradient, gelu_backward
 
 
@@ -89,7 +90,6 @@ class _ResidualMlp(torch.autograd.Function):
         x, norm_weight, norm_bias, keep, statistics, hidden, weight1, weight2 = ctx.saved_tensors
         dout = dout.contiguous()
         dy, shares2 = branch_gradient(dout, keep, ctx.dtype, bias=True)
-        dy = dy.flatten(0, -2)
         activated, dhidden, shares1 = gelu_backward(hidden, torch.mm(dy, weight2))
         dweight2 = product_over_rows(dy, activated)
         del activated
@@ -99,6 +99,8 @@ class _ResidualMlp(torch.autograd.Function):
             dnormed, x, norm_weight, statistics, bias=norm_bias, residual=dout, y=normed
         )
         dweight1 = product_over_rows(dhidden, normed)
-        dnorm, dbias1, dbias2 = add_shares(norm_shares, shares1, shares2)
-        gradients = (*dnorm, dweight1, dbias1, dweight2, dbias2)
+        hidden_dims, channels = weight1.shape
+        sums = add_shares(norm_shares, shares1, shares2, None, [channels, channels, hidden_dims, channels])
+        dnorm_weight, dnorm_bias, dbias1, dbias2 = sums
+        gradients = (dnorm_weight, dnorm_bias, dweight1, dbias1, dweight2, dbias2)
         return dx, *in_dtypes_of(ctx.dtypes, gradients), None, None, None

@@ -5,15 +5,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..backend import needs_grad
-from ..depthwise_conv.triton_backward import depthwise_backward, weight_and_bias
+from ..depthwise_conv.triton_backward import depthwise_backward
 from ..depthwise_conv.triton_forward import depthwise_forward
 from ..layer_norm.triton_backward import layer_norm_backward
 from ..layer_norm.triton_forward import layer_norm_forward, merge_and_norm
 from ..selective_scan import triton_path
+from ..selective_scan.triton_backward import by_channel
 from ..selective_scan_2d.triton_op import scan_inputs
 from ..shares import add_shares
 from .autocast import without_autocast
-from .products import in_dtype, in_dtypes_of, product_over_rows
+from .casts import in_dtype, in_dtypes_of
+from .products import product_over_rows
 from .triton_kernels import add_branch, branch_gradient, merge_silu_backward
 
 
@@ -148,42 +150,44 @@ class _ResidualSS2D(torch.autograd.Function):
         dout = dout.contiguous()
 
         dy, _ = branch_gradient(dout, keep, ctx.dtype, bias=False)
-        dnormed = dy @ out_weight
+        dnormed = torch.mm(dy, out_weight)
         normed = torch.empty_like(dnormed)
         dmerged, out_norm_shares = layer_norm_backward(
             dnormed, merged, out_norm_weight, out_statistics, bias=out_norm_bias, y=normed
         )
-        dout_weight = _product_over_pixels(dy, normed)
+        dout_weight = product_over_rows(dy, normed)
 
         tokens, c = depthwise_forward(u, conv_weight, conv_bias, silu=True, keep_input_of_silu=True)
         tokens = tokens.flatten(1, 2)
         inputs = scan_inputs(tokens, projected, routes, dt_weight, dt_bias, A_log, D)
-        dscan = triton_path.backward(dmerged, states, *inputs, A_is_log=True)
-        dtokens, _, dprojected, ddt_weight, ddt_bias, dA_log, dD = dscan
-        dprojected = dprojected.flatten(2)
-        dx_proj_weight = _product_over_pixels(dprojected, tokens).view(x_proj_weight.shape)
-        dc = merge_silu_backward(dtokens, dprojected @ x_proj_weight.flatten(0, 1), c)
+        dtokens, _, dprojected, scan_shares = triton_path.backward(dmerged, states, *inputs, A_is_log=True)
+        dprojected = dprojected.view(dy.shape[0], -1)
+        dx_proj_weight = product_over_rows(dprojected, tokens.flatten(0, 1)).view_as(x_proj_weight)
+        dc = merge_silu_backward(dtokens, torch.mm(dprojected, x_proj_weight.flatten(0, 1)), c)
 
         du, conv_shares = depthwise_backward(dc, u, conv_weight, conv_bias is not None)
-        dnormed = du @ in_weight
+        du = du.flatten(0, 2)
+        dnormed = torch.mm(du, in_weight)
         normed = torch.empty_like(dnormed)
         dx, norm_shares = layer_norm_backward(
             dnormed, x, norm_weight, statistics, bias=norm_bias, residual=dout, y=normed
         )
-        din_weight = _product_over_pixels(du, normed)
-        dnorm, dconv, dout_norm = add_shares(norm_shares, conv_shares, out_norm_shares)
-        dconv_weight, dconv_bias = weight_and_bias(dconv, u.shape[3])
-        dconv_bias = None if conv_bias is None else dconv_bias
-        gradients = (*dnorm, din_weight, dconv_weight, dconv_bias, dx_proj_weight, ddt_weight, ddt_bias, dA_log, dD)
-        gradients = (*gradients, *dout_norm, dout_weight)
+        din_weight = product_over_rows(du, normed)
+
+        conv = (conv_weight,) if conv_bias is None else (conv_weight, conv_bias)
+        like = (norm_weight, norm_bias, *conv, A_log, dt_weight, dt_bias, D, out_norm_weight, out_norm_bias)
+        sizes = [parameter.numel() for parameter in like]
+        sums = add_shares(norm_shares, conv_shares, scan_shares, out_norm_shares, sizes)
+        dnorm_weight, dnorm_bias, dconv_weight, *dconv_bias, dA_log, ddt_weight, ddt_bias, dD, dscale, doffset = sums
+        gradients = (
+            *(dnorm_weight, dnorm_bias, din_weight),
+            *(dconv_weight.view_as(conv_weight), *(dconv_bias or [None])),
+            *(dx_proj_weight, ddt_weight.view_as(dt_weight), ddt_bias.view_as(dt_bias)),
+            *(by_channel(dA_log, A_log), dD.view_as(D), dscale, doffset, dout_weight),
+        )
         return dx, *in_dtypes_of(ctx.dtypes, gradients), None, None, None, None, None
 
 
 def _project(tokens: Tensor, x_proj_weight: Tensor) -> Tensor:
     """(B, L, E) to (B, L, K, R + 2N)."""
     return F.linear(tokens, x_proj_weight.flatten(0, 1)).unflatten(2, x_proj_weight.shape[:2])
-
-
-def _product_over_pixels(a: Tensor, b: Tensor) -> Tensor:
-    """(..., M), (..., N) to (M, N), summed over the rest."""
-    return product_over_rows(a.flatten(0, -2), b.flatten(0, -2))

@@ -4,6 +4,9 @@ Gradients of biases are sums over rows. A program walks a share of the rows and 
 caller adds the shares: no atomics, the same result on every run.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import triton
 from torch import Tensor
@@ -20,6 +23,30 @@ _ROWS = dict(BLOCK_M=16, BLOCK_N=128)
 SQRT_HALF = tl.constexpr(0.7071067811865476)
 NORMAL_PEAK = tl.constexpr(0.3989422804014327)  # 1 / sqrt(2 pi)
 LOG2E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def cast_kernel(pieces_ptr, out_ptr, BLOCK: tl.constexpr):
+    piece = pieces_ptr + tl.program_id(0) * 3
+    source = tl.load(piece).to(tl.pointer_type(tl.float32))
+    first, size = tl.load(piece + 1), tl.load(piece + 2)
+    i = tl.arange(0, BLOCK)
+    inside = i < size
+    tl.store(out_ptr + first + i, tl.load(source + i, mask=inside).to(out_ptr.dtype.element_ty), mask=inside)
+
+
+def cast_launch(weights: list[Tensor]) -> Callable[[Tensor], None]:
+    """What casts contiguous fp32 ``weights``, one after the other, into memory of another dtype that it is given.
+
+    It reads them where they lie now.
+    """
+    pieces, end = [], 0
+    for weight in weights:
+        for first in range(0, weight.numel(), _BLOCK):
+            pieces.append((weight.data_ptr() + 4 * first, end + first, min(_BLOCK, weight.numel() - first)))
+        end += weight.numel()
+    table = torch.tensor(pieces, device=weights[0].device)
+    return partial(Launch(cast_kernel, (len(pieces),), BLOCK=_BLOCK), table)
 
 
 @triton.jit
@@ -69,18 +96,18 @@ def branch_gradient_kernel(
 
 
 def branch_gradient(dy: Tensor, keep: Tensor | None, dtype: torch.dtype, bias: bool) -> tuple[Tensor, Tensor | None]:
-    """``keep * dy`` in ``dtype``, and shares of its sum over all pixels, (shares, C) fp32, if a ``bias`` is to get it.
+    """``keep * dy`` in ``dtype``, (B * H * W, C), and shares of its sums over pixels if a ``bias`` is to get them.
 
     Args:
         dy: (B, H, W, C), contiguous.
         keep: (B,) fp32, or None for 1.
         dtype: of the result.
-        bias: whether sums are asked for.
+        bias: whether sums, (shares, C) fp32, are asked for.
     """
-    out = torch.empty_like(dy, dtype=dtype)
-    batch, channels = dy.shape[0], dy.shape[-1]
-    launch, shares = _branch_gradient_launch(batch, dy.numel() // (batch * channels), channels)
-    sums = dy.new_empty((shares, channels), dtype=torch.float32) if bias else None
+    batch, height, width, channels = dy.shape
+    launch, shares = _branch_gradient_launch(batch, height * width, channels)
+    out = dy.new_empty(batch * height * width, channels, dtype=dtype)
+    sums = dy.new_empty(shares, channels, dtype=torch.float32) if bias else None
     launch(dy, keep, out, sums)
     return out, sums
 
@@ -118,7 +145,7 @@ def gelu_backward(h: Tensor, da: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """For ``a = gelu(h)``, erf form, contiguous (M, N): ``a``, the gradient of ``h``, shares (S, N) of its sum."""
     a, dh = torch.empty_like(h), torch.empty_like(h)
     launch, shares = _gelu_backward_launch(*h.shape)
-    sums = h.new_empty((shares, h.shape[1]), dtype=torch.float32)
+    sums = h.new_empty(shares, h.shape[1], dtype=torch.float32)
     launch(h, da, a, dh, sums)
     return a, dh, sums
 
@@ -152,7 +179,7 @@ def merge_silu_backward(dx: Tensor, through_projection: Tensor, c: Tensor) -> Te
         c: what went into SiLU. All contiguous.
     """
     dc = torch.empty_like(c)
-    _merge_silu_backward_launch(c.numel(), len(dx))(dx, through_projection, c, dc)
+    _merge_silu_backward_launch(c.numel(), dx.shape[0])(dx, through_projection, c, dc)
     return dc
 
 

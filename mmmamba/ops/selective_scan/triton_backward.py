@@ -286,6 +286,27 @@ def scan_backward_kernel(
             tl.store(dweight_ptr + share + (channel[None, :] * R + r[:, None]), dweight, mask=in_weight)
 
 
+@triton.jit
+def add_rows_kernel(rows_ptr, out_ptr, blocks, M, G, W, size, WIDE: tl.constexpr, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64 if WIDE else tl.int32) * BLOCK + tl.arange(0, BLOCK)
+    inside = i < size
+    row = i // W
+    rows_ptr += (row % G * M + row // G) * W + i % W
+    total = tl.zeros((BLOCK,), tl.float32)
+    for _ in range(blocks):
+        total += tl.load(rows_ptr, mask=inside, other=0.0).to(tl.float32)
+        rows_ptr += size
+    tl.store(out_ptr + i, total.to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@cached_by_size
+def _add_rows_launch(blocks: int, groups: int, pixels: int, width: int) -> Launch:
+    """(blocks, G, pixels, width) to (pixels, G, width): the sum over the blocks of channels, in fp32."""
+    size = pixels * groups * width
+    sizes = dict(blocks=blocks, M=pixels, G=groups, W=width, size=size, WIDE=size + 1024 >= 2**31)
+    return Launch(add_rows_kernel, (cdiv(size, 1024),), **sizes, BLOCK=1024)
+
+
 def scan_backward(
     dy: Tensor,
     states: Tensor,
@@ -304,7 +325,7 @@ def scan_backward(
     A_is_log: bool,
     dtypes: tuple[torch.dtype, torch.dtype, torch.dtype],
     config: Config,
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Gradients for ``dy``, of the shape of ``u`` or, where the groups share that, of the forward pass's ``y`` as well.
 
     The other arguments are as in :func:`.triton_forward.scan_forward`.
@@ -313,7 +334,8 @@ def scan_backward(
 
     Returns:
         Gradients of u, in the shape of the forward pass's ``y``; of full delta, or None; of low-rank delta, B and C,
-        side by side in one tensor (b, L, G, R + 2N); of weight, bias, A and D in fp32, None where there is none.
+        side by side in one tensor (b, L, G, R + 2N); of the parameters, fp32, in shares (shares, size) that are to be
+        added and cut by :func:`cut_parameters`.
     """
     shapes = Shapes.of(u, delta, weight, A, B, routes)
     batch, length, _, groups, channels, d_state, _, rank, *_ = shapes
@@ -328,7 +350,7 @@ def scan_backward(
     du = output_like(u, shapes, dtypes[0])
     # Group by group: the rows of one route lie side by side, and its programs fill whole sectors of memory.
     new = u.new_empty if shapes.steps == length else u.new_zeros
-    rows = new((blocks, groups, batch, length, rank + 2 * d_state), dtype=dtypes[2])
+    rows = new(blocks, groups, batch, length, rank + 2 * d_state, dtype=dtypes[2])
     dB = rows.narrow(-1, rank, 2 * d_state)
     full = None if rank else output_like(u, shapes, dtypes[1])
     dA, dweight, dbias, dD = _split(shares, sizes)
@@ -341,18 +363,24 @@ def scan_backward(
     else:
         carries = A.new_empty(parts, *A_by_state.shape)
     scan(*inputs, carries, None, *outputs)
-    drows = u.new_empty((batch, length, groups, rank + 2 * d_state), dtype=dtypes[2])
-    torch.sum(rows.permute(0, 2, 3, 1, 4), 0, out=drows)  # (blocks, G, b, L, ...) -> (b, L, G, ...)
-    dA, dweight, dbias, dD = _split(shares.sum(0), sizes)
-    return (
-        du,
-        full,
-        drows,
-        None if weight is None else dweight.view(weight.shape),
-        None if bias is None else dbias.view(bias.shape),
-        dA.view(A_by_state.shape).transpose(1, 2),
-        None if D is None else dD.view(D.shape),
-    )
+    drows = u.new_empty(batch, length, groups, rank + 2 * d_state, dtype=dtypes[2])
+    _add_rows_launch(blocks, groups, batch * length, rank + 2 * d_state)(rows, drows)
+    return du, full, drows, shares
+
+
+def cut_parameters(
+    sums: Tensor, A: Tensor, weight: Tensor | None, bias: Tensor | None, D: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of the four from the sum of their shares; None where there is no such parameter."""
+    dA, *rest = _split(sums, [0 if p is None else p.numel() for p in (A, weight, bias, D)])
+    rest = [None if p is None else piece.view_as(p) for p, piece in zip((weight, bias, D), rest, strict=True)]
+    return by_channel(dA, A), *rest
+
+
+def by_channel(dA: Tensor, A: Tensor) -> Tensor:
+    """A gradient of A, of any shape but in the order (G, N, E), as (G, E, N)."""
+    groups, channels, d_state = A.shape
+    return dA.view_as(A) if d_state == 1 else dA.view(groups, d_state, channels).transpose(1, 2)
 
 
 @cached_by_size

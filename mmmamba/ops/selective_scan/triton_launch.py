@@ -127,7 +127,7 @@ def launch_arguments(
 def output_like(u: Tensor, shapes: Shapes, dtype: torch.dtype) -> Tensor:
     """Memory for a value per group and element of ``u``; zeros where the routes leave pixels out."""
     new = u.new_empty if shapes.steps == shapes.length else u.new_zeros
-    return new(shapes.output, dtype=dtype)
+    return new(*shapes.output, dtype=dtype)
 
 
 def segment_buffers(A: Tensor, shapes: Shapes, config: Config) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from .. import eager
 from ..backend import needs_grad
 from . import triton_path
+from .triton_backward import cut_parameters
 
 
 def _forward(
@@ -66,7 +67,8 @@ def _backward(
     """Gradients of u, delta, A, B, C, D and delta_bias, the last two empty where there is no such input."""
     inputs = _grouped(u, delta, A, B, C, D, delta_bias)
     grads = triton_path.backward(dy, states, *inputs, reverse=reverse, softplus=delta_softplus)
-    du, ddelta, rows, _, dbias, dA, dD = grads
+    du, ddelta, rows, shares = grads
+    dA, _, dbias, dD = cut_parameters(shares.sum(0), inputs[4], *inputs[2:4], inputs[7])
     dB, dC = rows.chunk(2, dim=-1)
     return (
         du.view(u.shape),

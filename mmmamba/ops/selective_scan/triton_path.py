@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..launch import cached_by_size
 from ..sizes import cdiv
-from .triton_backward import scan_backward
+from .triton_backward import cut_parameters, scan_backward
 from .triton_forward import scan_forward
 from .triton_launch import SAVED_STEPS, Config, Shapes
 
@@ -38,7 +38,7 @@ def forward(
     """Outputs in the dtype of ``u``, and the saved states (b, G, tiles, N, E), empty if not asked for."""
     u, delta, weight, bias, A, B, C, D, routes = _ready(u, delta, weight, bias, A, B, C, D, routes)
     shapes = Shapes.of(u, delta, weight, A, B, routes)
-    states = A.new_empty(states_shape(u, A, routes) if save_states else (0,))
+    states = A.new_empty(*states_shape(u, A, routes)) if save_states else A.new_empty(0)
     config = _forward_config(shapes)
     options = dict(reverse=reverse, softplus=softplus, A_is_log=A_is_log, config=config)
     if shapes.d_state <= _STATE_SLICE:
@@ -68,13 +68,13 @@ def backward(
     reverse: bool = False,
     softplus: bool = True,
     A_is_log: bool = False,
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """As :func:`.triton_backward.scan_backward`, ``dy`` in any dtype; ``states`` may be empty and is computed then."""
     arguments = _ready(u, delta, weight, bias, A, B, C, D, routes)
     if states.numel() == 0:
         states = forward(*arguments, reverse=reverse, softplus=softplus, A_is_log=A_is_log, save_states=True)[1]
     u, delta, weight, bias, A, B, C, D, routes = arguments
-    dy = dy.to(u.dtype).contiguous()
+    dy = _in_dtype(dy, u.dtype).contiguous()
     shapes = Shapes.of(u, delta, weight, A, B, routes)
     rank, config = shapes.rank, _backward_config(shapes)
     options = dict(reverse=reverse, softplus=softplus, A_is_log=A_is_log, config=config)
@@ -84,15 +84,18 @@ def backward(
     for n in _slices(shapes.d_state):
         state = (A[..., n].contiguous(), B[..., n], C[..., n], D if n.start == 0 else None)
         inputs = (dy, states[..., n, :], u, delta, weight, bias, *state, routes)
-        parts.append(scan_backward(*inputs, dtypes=(torch.float32,) * 3, **options))
-    du, ddelta, rows, dweight, dbias, dA, dD = zip(*parts, strict=True)
+        *grads, shares = scan_backward(*inputs, dtypes=(torch.float32,) * 3, **options)
+        parts.append((*grads, *cut_parameters(shares.sum(0), state[0], weight, bias, state[3])))
+    du, ddelta, rows, dA, dweight, dbias, dD = zip(*parts, strict=True)
     widths = [(part[..., :rank], *part[..., rank:].chunk(2, dim=-1)) for part in rows]
     dlow, dB, dC = zip(*widths, strict=True)
     rows = torch.cat([sum(dlow), *dB, *dC], dim=-1).to(B.dtype)
     total = (None if part[0] is None else sum(part) for part in (du, ddelta, dweight, dbias))
     du, ddelta, dweight, dbias = total
     ddelta = None if ddelta is None else ddelta.to(delta.dtype)
-    return du.to(u.dtype), ddelta, rows, dweight, dbias, torch.cat(dA, dim=-1), dD[0]
+    dA = torch.cat(dA, dim=-1).transpose(1, 2)  # neighbouring channels side by side, as of a single launch
+    shares = torch.cat([p.flatten() for p in (dA, dweight, dbias, dD[0]) if p is not None])[None]
+    return du.to(u.dtype), ddelta, rows, shares
 
 
 def states_shape(u: Tensor, A: Tensor, routes: Tensor | None) -> tuple[int, int, int, int, int]:
@@ -104,12 +107,16 @@ def states_shape(u: Tensor, A: Tensor, routes: Tensor | None) -> tuple[int, int,
 
 def _ready(u, delta, weight, bias, A, B, C, D, routes):
     """The tensors as the kernels want them: contiguous u, fp32 parameters, B and C of one dtype and stride."""
-    weight, bias, A, D = (p if p is None else p.float().contiguous() for p in (weight, bias, A, D))
+    weight, bias, A, D = [p if p is None else _in_dtype(p, torch.float32).contiguous() for p in (weight, bias, A, D)]
     delta = delta if delta.stride(-1) == 1 else delta.contiguous()
     if B.dtype != C.dtype or B.stride() != C.stride() or B.stride(-1) != 1:
         dtype = torch.promote_types(B.dtype, C.dtype)
         B, C = B.to(dtype).contiguous(), C.to(dtype).contiguous()
     return u.contiguous(), delta, weight, bias, A, B, C, D, routes if routes is None else routes.contiguous()
+
+
+def _in_dtype(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x if x.dtype == dtype else x.to(dtype)  # ``to`` takes a microsecond to do nothing
 
 
 def _slices(d_state: int) -> list[slice]:

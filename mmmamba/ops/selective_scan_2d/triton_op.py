@@ -8,6 +8,7 @@ from torch import Tensor
 from .. import eager
 from ..backend import needs_grad
 from ..selective_scan import triton_path
+from ..selective_scan.triton_backward import cut_parameters
 from .interface import output_shape, shares_channels
 from .triton_merge import merge
 
@@ -63,7 +64,8 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, projected, dt_proj_weight, dt_proj_bias, A and D."""
     inputs = scan_inputs(x, projected, routes, dt_proj_weight, dt_proj_bias, A, D)
-    dx, _, dprojected, dweight, dbias, dA, dD = triton_path.backward(dy, states, *inputs)
+    dx, _, dprojected, shares = triton_path.backward(dy, states, *inputs)
+    dA, dweight, dbias, dD = cut_parameters(shares.sum(0), A, dt_proj_weight, dt_proj_bias, D)
     return (
         merge(dx) if shares_channels(x, A) else dx,
         dprojected,
@@ -108,5 +110,5 @@ def scan_inputs(
     x: Tensor, projected: Tensor, routes: Tensor, weight: Tensor, bias: Tensor, A: Tensor, D: Tensor
 ) -> tuple[Tensor, ...]:
     d_state = A.shape[2]
-    delta, B, C = projected.split([weight.shape[2], d_state, d_state], dim=-1)
+    delta, B, C = projected.split_with_sizes([weight.shape[2], d_state, d_state], -1)
     return x, delta, weight, bias, A, B, C, D, routes
