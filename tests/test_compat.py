@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.config import Config
 from packaging.version import Version
 
 from mmmamba import compat
@@ -406,6 +407,13 @@ def problems_with(monkeypatch, **versions):
     stack |= {name.replace('_', '-'): version for name, version in versions.items()}
     monkeypatch.setattr(compat, '_installed', lambda name: Version(stack[name]) if stack.get(name) else None)
     return compat.stack_problems()
+
+
+def test_what_libraries_say_of_their_configs_is_read_once(monkeypatch):
+    config = ROOT / 'configs/vmamba/mask-rcnn_vmamba-t_fpn_1x_coco.py'
+    expected = Config.fromfile(config)
+    monkeypatch.setattr('mmengine.fileio.io.file_handlers', {})  # reads no file any more
+    assert Config.fromfile(config).model == expected.model
 
 
 def test_a_tested_stack_has_no_problems(monkeypatch):
