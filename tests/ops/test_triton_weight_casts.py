@@ -87,6 +87,12 @@ def test_others_are_cast_on_their_own():
     assert torch.equal(in_dtype(torch.float16, weight)[0], weight.half())  # outside of the block
 
 
+def test_there_may_be_nothing_to_cast():
+    assert given(WeightCasts(), [nn.Parameter(torch.empty(0, 3))])[0].shape == (0, 3)
+    with WeightCasts().offered([], torch.float16, CPU):
+        pass
+
+
 def test_a_copy_of_a_model_has_its_own():
     casts, weights = WeightCasts(), parameters()
     held = given(casts, weights)

@@ -26,10 +26,12 @@ class WeightCasts:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._places: list[tuple[int, int]] = []
-        self._versions: tuple = ()
+        self._lock = threading.Lock()  # threads may share a model
+        self._asked: list = []  # for copies of what, and where
+        self._weights: list[Tensor] = []  # those of them that are cast here, where they lie, and what casts them
+        self._pointers: list[int] = []
         self._cast: Callable[[Tensor], None]
+        self._versions: tuple | None = None  # what the copies were made of
         self._memory: Tensor
         self._copies: dict[tuple[int, torch.dtype], Tensor] = {}
 
@@ -43,37 +45,44 @@ class WeightCasts:
         That is what is no parameter of the model in fp32 on the device, as where it is sharded, and every weight while
         a CUDA graph is captured, which would go on writing to copies that are gone.
         """
-        found = [weight for weight in weights if _can_be_cast(weight, device)]
-        if found and not (device.type == 'cuda' and torch.cuda.is_current_stream_capturing()):
-            _offer.copies = self._cast_again(found, dtype)
+        if not (device.type == 'cuda' and torch.cuda.is_current_stream_capturing()):
+            _offer.copies = self._cast_again(list(weights), dtype, device)
         try:
             yield
         finally:
             _offer.copies = {}
 
-    def _cast_again(self, weights: list[Tensor], dtype: torch.dtype) -> dict[tuple[int, torch.dtype], Tensor]:
-        places = [(id(weight), weight.data_ptr()) for weight in weights]
-        stream = torch.cuda.current_stream(weights[0].device) if weights[0].is_cuda else None
-        versions = (dtype, stream, torch.is_grad_enabled(), *[weight._version for weight in weights])
-        # An inference tensor could not serve training. The lock: threads may share a model.
-        with self._lock, torch.inference_mode(False), torch.no_grad():
-            if places != self._places or versions != self._versions:
-                self._allocate(weights, dtype, moved=places != self._places)
-                self._places, self._versions = places, versions
+    def _cast_again(
+        self, weights: list[Tensor], dtype: torch.dtype, device: torch.device
+    ) -> dict[tuple[int, torch.dtype], Tensor]:
+        stream = torch.cuda.current_stream(device) if device.type == 'cuda' else None
+        mode = (dtype, stream, torch.is_grad_enabled())
+        asked = [device, *map(id, weights)]
+        with self._lock, torch.inference_mode(False), torch.no_grad():  # an inference tensor could not serve training
+            if asked != self._asked or [weight.data_ptr() for weight in self._weights] != self._pointers:
+                self._find([weight for weight in weights if _can_be_cast(weight, device)])
+                self._asked = asked
+            versions = (*mode, *[weight._version for weight in self._weights])
+            if versions != self._versions:
+                self._allocate(dtype, device)
+                self._versions = versions
             self._cast(self._memory)
             return self._copies
 
-    def _allocate(self, weights: list[Tensor], dtype: torch.dtype, moved: bool) -> None:
-        # Odd sizes at the end: products read rows that start at a multiple of 16 bytes faster.
-        weights = sorted(weights, key=lambda weight: weight.numel() % 8 > 0)
-        if moved:
-            from .triton_kernels import cast_launch  # triton is optional, and a second to import
+    def _find(self, weights: list[Tensor]) -> None:
+        from .triton_kernels import cast_launch  # triton is optional, and a second to import
 
-            self._cast = cast_launch(weights)
-        sizes = [weight.numel() for weight in weights]
-        self._memory = torch.empty(sum(sizes), dtype=dtype, device=weights[0].device)
-        pieces = self._memory.split_with_sizes(sizes)
-        self._copies = {(id(w), dtype): piece.view_as(w) for w, piece in zip(weights, pieces, strict=True)}
+        # Odd sizes at the end: products read rows that start at a multiple of 16 bytes faster.
+        self._weights = sorted(weights, key=lambda weight: weight.numel() % 8 > 0)
+        self._pointers = [weight.data_ptr() for weight in self._weights]
+        self._cast = cast_launch(self._weights)
+        self._versions = None
+
+    def _allocate(self, dtype: torch.dtype, device: torch.device) -> None:
+        sizes = [weight.numel() for weight in self._weights]
+        self._memory = torch.empty(sum(sizes), dtype=dtype, device=device)
+        pieces = zip(self._weights, self._memory.split_with_sizes(sizes), strict=True)
+        self._copies = {(id(weight), dtype): piece.view_as(weight) for weight, piece in pieces}
 
 
 def in_dtype(dtype: torch.dtype, *weights: Tensor) -> Sequence[Tensor]:

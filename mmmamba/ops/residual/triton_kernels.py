@@ -45,6 +45,8 @@ def cast_launch(weights: list[Tensor]) -> Callable[[Tensor], None]:
         for first in range(0, weight.numel(), _BLOCK):
             pieces.append((weight.data_ptr() + 4 * first, end + first, min(_BLOCK, weight.numel() - first)))
         end += weight.numel()
+    if not pieces:  # nor weights, or of sharded ones none here
+        return lambda memory: None
     table = torch.tensor(pieces, device=weights[0].device)
     return partial(Launch(cast_kernel, (len(pieces),), BLOCK=_BLOCK), table)
 
