@@ -31,8 +31,9 @@ demo: install
 	  --out $(WORK_DIR)/metrics.json
 	@echo; $(RUN) -m json.tool $(WORK_DIR)/metrics.json; echo 'pictures: $(WORK_DIR)/pictures'
 
+# Files of tests side by side, each of one thread; more processes than four would want more memory than a laptop has.
 test: install
-	$(RUN) -m pytest -q
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: install
 	$(RUN) -m pytest -q -m slow

@@ -52,6 +52,6 @@ setup(
         'export': export,
         'docs': docs,
         'lint': lint,
-        'test': ['pytest>=8', 'hypothesis>=6.100', 'tensorboard>=2.14', *lint, *export, *docs],
+        'test': ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'tensorboard>=2.14', *lint, *export, *docs],
     },
 )

@@ -1,5 +1,6 @@
 """Settings for the whole suite: the same examples on every run, no limit on the time of one (compilers run), and no
-default scope of mmengine that outlives the test whose runner set it."""
+default scope of mmengine that outlives the test whose runner set it. The faults that tests inject are counted here:
+the process that hears of all tests loads no other such file."""
 
 import sys
 
@@ -10,6 +11,21 @@ settings.register_profile(
     'mmmamba', derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile('mmmamba')
+
+
+_outcomes = {}
+
+
+def pytest_runtest_logreport(report):
+    if 'tests/faults/' in report.nodeid and (report.when == 'call' or report.failed):
+        _outcomes[report.nodeid] = report.outcome
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _outcomes:
+        outcomes = list(_outcomes.values())
+        passed, failed = outcomes.count('passed'), outcomes.count('failed')
+        terminalreporter.write_line(f'tests/faults: {len(outcomes)} fault cases, {passed} passed, {failed} failed')
 
 
 @pytest.fixture(autouse=True)

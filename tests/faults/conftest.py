@@ -1,4 +1,4 @@
-"""Fault injection: each test breaks something that breaks on a cluster. The suite's summary counts the faults."""
+"""Fault injection: each test breaks something that breaks on a cluster. The suite's summary counts them."""
 
 import json
 from pathlib import Path
@@ -6,20 +6,6 @@ from textwrap import dedent
 
 import pytest
 from faulty_configs import CLASSIFIER, DETECTOR, TINY_BACKBONE, noise
-
-_outcomes = {}
-
-
-def pytest_runtest_logreport(report):
-    if 'tests/faults/' in report.nodeid and (report.when == 'call' or report.failed):
-        _outcomes[report.nodeid] = report.outcome
-
-
-def pytest_terminal_summary(terminalreporter):
-    if _outcomes:
-        outcomes = list(_outcomes.values())
-        passed, failed = outcomes.count('passed'), outcomes.count('failed')
-        terminalreporter.write_line(f'tests/faults: {len(outcomes)} fault cases, {passed} passed, {failed} failed')
 
 
 @pytest.fixture
